@@ -1,0 +1,45 @@
+"""What runs where, as the agents report it."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.db import models
+from django.utils import timezone
+
+from apps.builds.models import Deployment
+from apps.spaces.models import Space
+
+
+class Node(models.Model):
+    """A machine that holds workers, with what its agent found it can do."""
+
+    name = models.CharField(max_length=100, primary_key=True)
+    capabilities = models.JSONField(default=dict)
+    seen_at = models.DateTimeField(default=timezone.now)
+
+
+class Worker(models.Model):
+    """The sandboxed process tree that runs one Space's code."""
+
+    class State(models.TextChoices):
+        STARTING = "starting"
+        READY = "ready"
+        STOPPING = "stopping"
+        ENDED = "ended"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    space = models.ForeignKey(Space, on_delete=models.CASCADE, related_name="workers")
+    deployment = models.ForeignKey(Deployment, on_delete=models.CASCADE, related_name="workers")
+    node = models.ForeignKey(Node, on_delete=models.CASCADE, related_name="workers")
+    state = models.CharField(max_length=8, choices=State, default=State.STARTING)
+    port = models.PositiveIntegerField(help_text="Inside the worker's own network namespace.")
+    spawner_state = models.JSONField(default=dict, help_text="What the spawner needs to find it again.")
+    started_at = models.DateTimeField(default=timezone.now)
+    ready_at = models.DateTimeField(null=True, blank=True)
+    ended_at = models.DateTimeField(null=True, blank=True)
+    end_reason = models.TextField(blank=True)
+
+    class Meta:
+        ordering = ["-started_at"]
+        indexes = [models.Index(fields=["space", "state"], name="worker_space_state_idx")]

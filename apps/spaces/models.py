@@ -1,0 +1,174 @@
+"""A Space, its settings and its life as people see it."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.conf import settings
+from django.core.validators import RegexValidator
+from django.db import models
+from django.db.models.functions import Lower
+from django.utils import timezone
+
+from apps.accounts.models import Namespace
+from apps.accounts.validators import validate_name
+
+
+class Stage(models.TextChoices):
+    """The Hub's SpaceStage values that Portico uses (huggingface_hub `_space_api.py`)."""
+
+    NO_APP_FILE = "NO_APP_FILE", "No application file"
+    CONFIG_ERROR = "CONFIG_ERROR", "Configuration error"
+    BUILDING = "BUILDING", "Building"
+    BUILD_ERROR = "BUILD_ERROR", "Build error"
+    APP_STARTING = "APP_STARTING", "Starting"
+    RUNNING = "RUNNING", "Running"
+    RUNTIME_ERROR = "RUNTIME_ERROR", "Runtime error"
+    SLEEPING = "SLEEPING", "Sleeping"
+    PAUSED = "PAUSED", "Paused"
+    STOPPED = "STOPPED", "Stopped"
+    DELETING = "DELETING", "Deleting"
+
+
+class SDK(models.TextChoices):
+    GRADIO = "gradio", "Gradio"
+    STREAMLIT = "streamlit", "Streamlit"
+    STATIC = "static", "Static"
+    PYTHON = "python", "Python"
+
+
+class Space(models.Model):
+    """`owner/name`: a repository of files plus settings, served at its own subdomain."""
+
+    class Visibility(models.TextChoices):
+        PUBLIC = "public", "Public"
+        PRIVATE = "private", "Private"
+
+    owner = models.ForeignKey(Namespace, on_delete=models.PROTECT, related_name="spaces")
+    name = models.CharField(max_length=96, validators=[validate_name])
+    subdomain = models.CharField(max_length=63, unique=True)
+    repository = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    sdk = models.CharField(max_length=10, choices=SDK, default=SDK.GRADIO)
+    visibility = models.CharField(max_length=8, choices=Visibility, default=Visibility.PUBLIC)
+
+    stage = models.CharField(max_length=16, choices=Stage, default=Stage.NO_APP_FILE)
+    stage_message = models.TextField(blank=True)
+    stage_changed_at = models.DateTimeField(default=timezone.now)
+    paused_at = models.DateTimeField(null=True, blank=True)
+    taken_down_at = models.DateTimeField(null=True, blank=True, help_text="Set while moderators withhold the Space.")
+    takedown_reason = models.TextField(blank=True)
+
+    head = models.CharField(max_length=40, blank=True, help_text="The revision at the tip of main.")
+    title = models.CharField(max_length=200, blank=True)
+    emoji = models.CharField(max_length=16, blank=True)
+    color_from = models.CharField(max_length=10, blank=True)
+    color_to = models.CharField(max_length=10, blank=True)
+    short_description = models.CharField(max_length=300, blank=True)
+    disable_embedding = models.BooleanField(default=False)
+    sleep_seconds = models.PositiveIntegerField(null=True, blank=True, help_text="Empty: the portal's default.")
+
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    updated_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint("owner", Lower("name"), name="space_name_unique_in_namespace_ci"),
+            models.CheckConstraint(condition=models.Q(stage__in=Stage.values), name="space_stage_known"),
+            models.CheckConstraint(condition=models.Q(sdk__in=SDK.values), name="space_sdk_known"),
+        ]
+        indexes = [models.Index(fields=["-updated_at"], name="space_updated_idx")]
+
+    def __str__(self) -> str:
+        return self.slug
+
+    @property
+    def slug(self) -> str:
+        """`owner/name`. Needs `owner` loaded."""
+        return f"{self.owner.name}/{self.name}"
+
+    @property
+    def host(self) -> str:
+        """The Space's own host with its port, as a browser shows it."""
+        return f"{self.subdomain}.{settings.PORTICO_SPACES_DOMAIN}{settings.PORTICO_PUBLIC_PORT}"
+
+    @property
+    def url(self) -> str:
+        """The running demo's own address, with a trailing slash."""
+        return f"{settings.PORTICO_SCHEME}://{self.host}/"
+
+    def get_absolute_url(self) -> str:
+        return f"/spaces/{self.slug}"
+
+    @property
+    def is_private(self) -> bool:
+        return self.visibility == self.Visibility.PRIVATE
+
+    @property
+    def is_withheld(self) -> bool:
+        """Whether moderators withhold it, itself or through its owner's ban. Needs `owner` loaded."""
+        return self.taken_down_at is not None or self.owner.is_suspended
+
+
+class StageChange(models.Model):
+    """One row per change of a Space's stage, written in the same transaction as the change."""
+
+    space = models.ForeignKey(Space, on_delete=models.CASCADE, related_name="stage_changes")
+    stage = models.CharField(max_length=16, choices=Stage)
+    message = models.TextField(blank=True)
+    at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["-at", "-id"]
+        indexes = [models.Index(fields=["space", "-at"], name="stagechange_space_idx")]
+
+
+class SpaceVariable(models.Model):
+    """An environment variable of the worker. Exactly one of `value` and `secret` holds it."""
+
+    space = models.ForeignKey(Space, on_delete=models.CASCADE, related_name="variables")
+    key = models.CharField(
+        max_length=256,
+        validators=[RegexValidator(r"^[A-Za-z_][A-Za-z0-9_]*$", "Use letters, digits and “_”, not starting with a digit.")],
+    )
+    value = models.TextField(blank=True)
+    secret = models.BinaryField(null=True, blank=True, help_text="Encrypted (apps.spaces.encryption).")
+    description = models.CharField(max_length=300, blank=True)
+    updated_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["key"]
+        constraints = [
+            models.UniqueConstraint(fields=["space", "key"], name="space_variable_key_unique"),
+            models.CheckConstraint(
+                condition=models.Q(secret__isnull=True) | models.Q(value=""), name="space_secret_has_no_plain_value"
+            ),
+        ]
+
+    @property
+    def is_secret(self) -> bool:
+        return self.secret is not None
+
+
+class Upload(models.Model):
+    """Files on their way into a commit: kept aside, listed, then committed at once or thrown away.
+
+    The files lie under `PORTICO_DATA/uploads/<id>/`.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="uploads")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+
+class Notice(models.Model):
+    """Something an owner must be told, shown on their pages until dismissed."""
+
+    namespace = models.ForeignKey(Namespace, on_delete=models.CASCADE, related_name="notices")
+    space = models.ForeignKey(Space, null=True, on_delete=models.SET_NULL, related_name="notices")
+    text = models.TextField()
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    dismissed_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-created_at"]

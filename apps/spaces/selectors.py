@@ -1,0 +1,45 @@
+"""Questions about Spaces that pages, APIs and the gateway share."""
+
+from __future__ import annotations
+
+from django.contrib.auth.models import AnonymousUser
+from django.db.models import Q, QuerySet
+
+from apps.accounts.models import User
+from apps.spaces.models import Space, Stage
+
+
+def readable_by(user: User | AnonymousUser) -> QuerySet[Space]:
+    """Spaces whose pages, files and demo `user` may see, owners loaded. A withheld Space is still among
+    them: pages show its tombstone (`Space.is_withheld`)."""
+    spaces = Space.objects.select_related("owner").exclude(stage=Stage.DELETING)
+    if not user.is_authenticated:
+        return spaces.filter(visibility=Space.Visibility.PUBLIC)
+    if user.can_moderate:
+        return spaces
+    return spaces.filter(Q(visibility=Space.Visibility.PUBLIC) | Q(owner=user.namespace_id))
+
+
+def get_space(slug: str, user: User | AnonymousUser) -> Space:
+    """Return the Space called `owner/name` (in any case).
+
+    Raises:
+        Space.DoesNotExist: there is none, or `user` may not know that there is.
+    """
+    owner, _, name = slug.partition("/")
+    return readable_by(user).get(owner__name__iexact=owner, name__iexact=name)
+
+
+def can_write(user: User | AnonymousUser, space: Space) -> bool:
+    """Whether `user` may change the Space: its owner may, unless moderators withhold it."""
+    return user.is_authenticated and user.is_active and space.owner_id == user.namespace_id
+
+
+def listed() -> QuerySet[Space]:
+    """Public Spaces fit for the front page: not withheld, newest change first."""
+    return (
+        Space.objects.select_related("owner")
+        .filter(visibility=Space.Visibility.PUBLIC, taken_down_at=None, owner__suspended_at=None)
+        .exclude(stage=Stage.DELETING)
+        .order_by("-updated_at")
+    )

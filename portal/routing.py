@@ -1,0 +1,5 @@
+"""Websockets of the portal."""
+
+from __future__ import annotations
+
+websocket_urlpatterns: list = []
