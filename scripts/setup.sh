@@ -1,0 +1,75 @@
+#!/bin/sh
+# Prepares this machine: an interpreter, Debian's tools, the pinned packages. Idempotent, and quick when there is
+# nothing to do. `scripts/setup.sh run` is for running the portal, `scripts/setup.sh test` adds what the tests need.
+set -eu
+cd "$(dirname "$0")/.."
+goal=${1:-run}
+venv=${PORTICO_VENV:-.venv}
+
+say() { printf 'portico: %s\n' "$*" >&2; }
+fail() { say "$*"; exit 1; }
+
+# Which Debian package brings which program.
+tools="bwrap:bubblewrap git:git"
+if [ "$goal" = test ]; then
+    tools="$tools chromium:chromium redis-server:redis-server initdb:postgresql npm:npm"
+fi
+
+has() {
+    case $1 in
+        initdb) ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null 2>&1 ;;
+        *) command -v "$1" >/dev/null 2>&1 ;;
+    esac
+}
+
+missing=""
+for tool in $tools; do
+    has "${tool%%:*}" || missing="$missing ${tool##*:}"
+done
+if [ -n "$missing" ]; then
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+        say "installing Debian packages:$missing"
+        apt-get update -qq
+        # shellcheck disable=SC2086
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+    else
+        fail "missing programs; install them with: sudo apt-get install$missing"
+    fi
+fi
+
+# A program called python3 may be a shim that refuses to run, so each candidate is asked to prove itself.
+suits() {
+    "$1" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' >/dev/null 2>&1
+}
+
+if ! suits "$venv/bin/python"; then
+    python=""
+    for candidate in ${PORTICO_PYTHON:-} python3.13 python3.12 python3.11 python3.14 python3 \
+        "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.1[1-4].*/bin/python /opt/python*/bin/python3 /usr/local/bin/python3; do
+        if suits "$candidate"; then python=$candidate; break; fi
+    done
+    [ -n "$python" ] || fail "no Python from 3.11 to 3.14 with venv found; install one (Debian: python3 python3-venv)" \
+        "or name it in PORTICO_PYTHON"
+    say "making $venv with $("$python" --version)"
+    rm -rf "$venv"
+    "$python" -m venv "$venv"
+fi
+
+requirements=requirements.txt
+[ "$goal" = test ] && requirements=requirements-dev.txt
+stamp="$venv/.installed-$goal-$(cat requirements*.txt constraints.txt | cksum | tr -d ' ')"
+if [ ! -e "$stamp" ]; then
+    say "installing the pinned packages of $requirements"
+    uv=$(sed -n 's/^\(uv==[0-9.]*\).*/\1/p' requirements.txt)
+    "$venv/bin/python" -m pip install -q --disable-pip-version-check "$uv"
+    "$venv/bin/uv" pip install -q --python "$venv/bin/python" -r "$requirements" -c constraints.txt
+    touch "$stamp"
+fi
+
+if [ "$goal" = test ]; then
+    if [ ! -e embed_js/node_modules/.package-lock.json ] ||
+        [ embed_js/package-lock.json -nt embed_js/node_modules/.package-lock.json ]; then
+        say "installing the type checker of embed_js"
+        (cd embed_js && npm ci --silent --no-audit --no-fund)
+    fi
+fi
