@@ -1,5 +1,11 @@
 from __future__ import annotations
 
-from django.urls import URLPattern
+from django.urls import path
 
-urlpatterns: list[URLPattern] = []
+from apps.embed import views
+
+app_name = "embed"
+urlpatterns = [
+    path("embed/gradio.js", views.gradio_js, name="script"),
+    path("embed/spaces/<str:owner>/<str:name>", views.space_description, name="space"),
+]

@@ -1,0 +1,74 @@
+"""What another page needs to show a Space."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+from django.utils.html import escape
+
+from apps.spaces.models import SDK, Space
+
+# What a demo may ask the visitor for, or do, inside somebody's page.
+ASKED = "camera; microphone"
+ALWAYS = "clipboard-write; fullscreen; autoplay"
+FRAME_PIXELS = 600
+"""Height of a plain frame, and of demos that do not tell theirs: all but Gradio's."""
+
+
+@dataclass(frozen=True)
+class Snippets:
+    """What "Embed this Space" offers. The two pieces of HTML are empty where they would show nothing."""
+
+    address: str
+    iframe: str
+    element: str
+    embeddable: bool
+
+
+def title_of(space: Space) -> str:
+    """The Space's title for people, its name where it has none."""
+    return space.title or space.name
+
+
+def is_embeddable(space: Space) -> bool:
+    """Whether strangers' pages can show the Space: it is public, and its owner allows it."""
+    return not space.is_private and not space.disable_embedding
+
+
+def snippets(space: Space) -> Snippets:
+    """Return the direct address and the HTML to paste, ready for any page on another site.
+
+    Args:
+        space: with its `owner` loaded.
+    """
+    if not is_embeddable(space):
+        return Snippets(address=space.url, iframe="", element="", embeddable=False)
+    title, url = escape(title_of(space)), escape(space.url)
+    height = "" if space.sdk == SDK.GRADIO else f' height="{FRAME_PIXELS}px"'
+    return Snippets(
+        address=space.url,
+        iframe=(
+            f'<iframe src="{url}" title="{title}" width="100%" height="{FRAME_PIXELS}" style="border:0"'
+            f' loading="lazy" allow="{ASKED}; {ALWAYS}"></iframe>'
+        ),
+        element=(
+            f'<script type="module" src="{escape(settings.PORTICO_URL)}/embed/gradio.js"></script>\n'
+            f'<gradio-app space="{escape(space.slug)}"{height} allow="{ASKED}"><a href="{url}">{title}</a></gradio-app>'
+        ),
+        embeddable=True,
+    )
+
+
+def describe(space: Space) -> dict[str, Any]:
+    """Return what the <gradio-app> element asks about a Space (its `Description` type)."""
+    return {
+        "space": space.slug,
+        "url": space.url,
+        "page": f"{settings.PORTICO_URL}{space.get_absolute_url()}",
+        "title": title_of(space),
+        "sdk": space.sdk,
+        "stage": space.stage,
+        "embeddable": is_embeddable(space),
+    }

@@ -1,0 +1,468 @@
+/**
+ * The <gradio-app> element: a running demo inside anybody's page.
+ *
+ *     <script type="module" src="https://portal.example/embed/gradio.js"></script>
+ *     <gradio-app space="ada/hello"><a href="https://ada-hello.spaces.example/">Hello</a></gradio-app>
+ *
+ * The demo lives in a frame of its own origin, within a shadow root: neither page's styles reach the other.
+ * This file is one module without imports, so that a plain <script> may load it as well.
+ * Attributes and events are described for authors in docs/user/embedding.md.
+ */
+(() => {
+  "use strict";
+
+  if (customElements.get("gradio-app")) return;
+
+  /**
+   * What the portal says of a Space (GET /embed/spaces/<owner>/<name>).
+   * @typedef {object} Description
+   * @property {string} space `owner/name`
+   * @property {string} url the demo's own address
+   * @property {string} page the Space's page on the portal
+   * @property {string} title
+   * @property {string} sdk gradio, streamlit, static or python
+   * @property {string} stage as the Hub's SpaceStage
+   * @property {boolean} embeddable false when its owner turned embedding off
+   */
+
+  /** Where this script came from: `currentScript` is null in a module, where only the stack knows. */
+  const OWN_ADDRESS =
+    /** @type {HTMLScriptElement | null} */ (document.currentScript)?.src ||
+    /https?:\/\/[^\s()]+?(?=:\d+:\d+)/.exec(new Error().stack ?? "")?.[0] ||
+    location.href;
+  const SCRIPTS = /** @type {const} */ ('script[src*="/embed/gradio.js"]');
+
+  const SANDBOX =
+    "allow-scripts allow-same-origin allow-forms allow-popups allow-popups-to-escape-sandbox allow-downloads" +
+    " allow-modals allow-storage-access-by-user-activation";
+  const ALLOW = "clipboard-write; fullscreen; autoplay";
+
+  const LOOK_UP_MS = 20_000;
+  const LOAD_MS = 90_000;
+  /** How long a loaded page has to say its first word, and then to send its size, before it is shown as it is. */
+  const FIRST_WORD_MS = 300;
+  const SIZE_MS = 3_000;
+  /** Layouts shrink for a moment while they settle: only what lasts this long is followed. */
+  const SHRINK_MS = 150;
+  const LEAST_PX = 40;
+  const MOST_PX = 20_000;
+  const NEAR = "300px";
+
+  // iframe-resizer 4, as the script within Gradio's page speaks it: the parent sends INIT when the frame has loaded
+  // and whenever the child says READY (it says nothing when its script came from the cache, and ignores a second
+  // INIT); from then on the child sends `PREFIX id:height:width:type`. The fields of INIT, by position: id, margin,
+  // sizeWidth, log, interval, enablePublicMethods, autoResize, bodyMargin, heightCalculationMethod, background,
+  // padding, tolerance, inPageLinks, resizeFrom. Empty ones leave the page as it is.
+  const READY = "[iFrameResizerChild]Ready";
+  const PREFIX = "[iFrameSizer]";
+  const ID = "portico";
+  const INIT = `${PREFIX}${ID}:0:false:false:32:true:true::bodyOffset:::0:false:child`;
+  const NOT_A_SIZE = /^(autoResize|close|pageInfo|pageInfoStop|scrollTo|scrollToOffset|message|inPageLink|mouse\w+)$/;
+
+  /** @type {Record<string, string>} */
+  const WAITING = {
+    SLEEPING: "Waking the demo…",
+    APP_STARTING: "The demo is starting…",
+    BUILDING: "The demo is being built…",
+  };
+  /** @type {Record<string, string>} */
+  const DOWN = {
+    PAUSED: "This demo is paused by its owner.",
+    STOPPED: "This demo is stopped.",
+    NO_APP_FILE: "This demo has no files yet.",
+    CONFIG_ERROR: "This demo is not running: its settings have an error.",
+    BUILD_ERROR: "This demo is not running: its build failed.",
+    RUNTIME_ERROR: "This demo is not running: it stopped with an error.",
+    DELETING: "This demo was deleted.",
+  };
+
+  const STYLE = `
+:host { display: block !important; box-sizing: border-box !important; height: auto !important;
+  min-height: 0 !important; max-height: none !important; padding: 0 !important; border: 0 !important;
+  overflow: visible !important; columns: auto !important; color-scheme: light dark; }
+:host([hidden]) { display: none !important; }
+.box { all: initial; display: block; color-scheme: inherit; overflow: hidden; background: Canvas; color: CanvasText;
+  font: 15px/1.5 system-ui, sans-serif; }
+.box.bordered { border: 1px solid color-mix(in srgb, CanvasText 18%, Canvas); border-radius: 8px; }
+.view { position: relative; }
+iframe { display: block; width: 100%; height: 100%; border: 0; color-scheme: inherit; }
+.loading iframe { opacity: 0; }
+.cover { position: absolute; inset: 0; display: flex; flex-direction: column; align-items: center;
+  justify-content: center; gap: 12px; padding: 16px; box-sizing: border-box; overflow: auto; text-align: center;
+  background: Canvas; }
+.bones { width: min(100%, 360px); display: grid; gap: 10px; }
+.bones i { height: 14px; border-radius: 7px; background: color-mix(in srgb, CanvasText 12%, Canvas);
+  animation: breathe 1.6s ease-in-out infinite; }
+.bones i:nth-child(2) { width: 80%; }
+.bones i:nth-child(3) { width: 55%; }
+@keyframes breathe { 50% { opacity: 0.45; } }
+@media (prefers-reduced-motion: reduce) { .bones i { animation: none; } }
+p { margin: 0; }
+button { font: inherit; padding: 6px 16px; border: 1px solid currentColor; border-radius: 6px; background: Canvas;
+  color: CanvasText; cursor: pointer; }
+a { color: inherit; }
+:is(a, button):focus-visible { outline: 2px solid Highlight; outline-offset: 2px; }
+.info { padding: 6px 12px; font-size: 13px; border-top: 1px solid color-mix(in srgb, CanvasText 12%, Canvas);
+  color: color-mix(in srgb, CanvasText 72%, Canvas); }
+[hidden] { display: none !important; }`;
+
+  /** @type {CSSStyleSheet | undefined} */
+  let sheet;
+
+  /**
+   * @template {keyof HTMLElementTagNameMap} T
+   * @param {T} tag
+   * @param {string} [className]
+   * @param {(Node | string)[]} children
+   */
+  function make(tag, className = "", ...children) {
+    const element = document.createElement(tag);
+    element.className = className;
+    element.append(...children);
+    return element;
+  }
+
+  /** @param {string} value a CSS length; a bare number counts pixels */
+  const length = (value) => (/^\d+(\.\d+)?$/.test(value) ? `${value}px` : value);
+
+  /**
+   * @param {string} address
+   * @returns {URL} never one that would run script in the page itself, as `javascript:` does
+   */
+  function webAddress(address) {
+    const url = new URL(address, document.baseURI);
+    if (!/^https?:$/.test(url.protocol)) throw new TypeError("not a web address");
+    return url;
+  }
+
+  /** Why a demo cannot be shown, in words for the visitor. */
+  class Unavailable extends Error {
+    /**
+     * @param {string} message
+     * @param {number} status HTTP's, or 0 when nobody answered
+     * @param {string} [page] where to read more
+     */
+    constructor(message, status, page) {
+      super(message);
+      this.status = status;
+      this.page = page;
+    }
+  }
+
+  class GradioApp extends HTMLElement {
+    static observedAttributes = [
+      "src", "space", "host", "theme_mode", "allow", "eager", "initial_height", "height", "container", "info",
+      "control_page_title",
+    ];
+
+    #view = make("div", "view");
+    #text = make("p");
+    #retry = make("button", "", "Try again");
+    #more = make("a", "", "Open its page");
+    #bones = make("div", "bones", make("i"), make("i"), make("i"));
+    #cover = make("div", "cover", this.#bones, this.#text, this.#retry, this.#more);
+    #info = make("p", "info");
+    #box = make("div", "box", this.#view, this.#info);
+
+    /** @type {AbortController | undefined} */
+    #run;
+    /** @type {IntersectionObserver | undefined} */
+    #observer;
+    /** @type {HTMLIFrameElement | undefined} */
+    #frame;
+    /** @type {Description | undefined} */
+    #description;
+    #origin = "";
+    /** What the demo last asked for, 0 before. */
+    #height = 0;
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    #shrink;
+    #spoke = false;
+    #rendered = false;
+    #due = false;
+    #status = "";
+
+    constructor() {
+      super();
+      const root = this.attachShadow({ mode: "open", delegatesFocus: true });
+      if (!sheet) {
+        sheet = new CSSStyleSheet();
+        sheet.replaceSync(STYLE);
+      }
+      root.adoptedStyleSheets = [sheet];
+      root.append(this.#box);
+      this.#view.append(this.#cover);
+      this.#cover.setAttribute("role", "status");
+      this.#bones.setAttribute("aria-hidden", "true");
+      this.#more.target = "_blank";
+      this.#more.rel = "noopener";
+      this.#retry.type = "button";
+      this.#retry.addEventListener("click", () => this.#start());
+    }
+
+    /** `waiting` (below the fold), `loading`, `ready` or `error`. */
+    get status() {
+      return this.#status;
+    }
+
+    connectedCallback() {
+      window.addEventListener("message", this.#heard);
+      this.#begin();
+    }
+
+    disconnectedCallback() {
+      window.removeEventListener("message", this.#heard);
+      this.#stop();
+    }
+
+    /** With `moveBefore` the frame lives on, and so must everything else. */
+    connectedMoveCallback() {}
+
+    /**
+     * @param {string} name
+     * @param {string | null} before
+     * @param {string | null} after
+     */
+    attributeChangedCallback(name, before, after) {
+      if (before === after || !this.isConnected) return;
+      if (["src", "space", "host", "theme_mode", "allow"].includes(name)) this.#begin();
+      else if (name === "eager" && this.#status === "waiting") this.#begin();
+      else this.#dress();
+    }
+
+    /** @param {string} name @param {boolean} otherwise */
+    #flag(name, otherwise) {
+      const value = this.getAttribute(name);
+      return value === null ? otherwise : value.toLowerCase() !== "false";
+    }
+
+    /** @param {string} type @param {object} [detail] */
+    #tell(type, detail) {
+      // An `error` that bubbled would reach the handlers that pages keep for their own scripts' errors.
+      this.dispatchEvent(new CustomEvent(type, { bubbles: type !== "error", composed: true, detail }));
+    }
+
+    /** @param {string} status @param {string} [text] @param {string} [page] */
+    #enter(status, text = "", page = "") {
+      const failed = status === "error";
+      this.#view.classList.toggle("loading", status !== "ready");
+      this.#cover.hidden = status === "ready";
+      this.#bones.hidden = failed;
+      this.#retry.hidden = !failed;
+      this.#more.hidden = !page;
+      if (page) this.#more.href = page;
+      this.#text.textContent = text;
+      const changed = this.#status !== status;
+      this.#status = status;
+      if (changed) this.#tell("status", { status, stage: this.#description?.stage ?? null });
+    }
+
+    /** Start once the visitor is near. What is set in one go, as frameworks do, costs one start. */
+    #begin() {
+      this.#stop();
+      this.#dress();
+      this.#enter("waiting");
+      if (this.#due) return;
+      this.#due = true;
+      queueMicrotask(() => {
+        this.#due = false;
+        if (!this.isConnected) return;
+        if (this.#flag("eager", false)) return void this.#start();
+        this.#observer = new IntersectionObserver(
+          (entries) => {
+            if (entries.some((entry) => entry.isIntersecting)) this.#start();
+          },
+          { rootMargin: NEAR },
+        );
+        this.#observer.observe(this);
+      });
+    }
+
+    #stop() {
+      this.#run?.abort();
+      this.#observer?.disconnect();
+      clearTimeout(this.#shrink);
+      this.#frame?.remove();
+      this.#run = this.#observer = this.#frame = this.#description = undefined;
+      this.#height = 0;
+      this.#spoke = this.#rendered = false;
+      this.#origin = "";
+    }
+
+    async #start() {
+      this.#stop();
+      const run = (this.#run = new AbortController());
+      this.#dress();
+      this.#enter("loading", "Loading the demo…");
+      try {
+        const address = await this.#address(run.signal);
+        if (!run.signal.aborted) this.#open(address, run);
+      } catch (error) {
+        if (!run.signal.aborted) this.#fail(error);
+      }
+    }
+
+    /** @param {unknown} error */
+    #fail(error) {
+      const known = error instanceof Unavailable ? error : new Unavailable("This demo cannot be reached right now.", 0);
+      this.#run?.abort();
+      this.#frame?.remove();
+      this.#frame = undefined;
+      this.#enter("error", known.message, known.page);
+      this.#tell("error", { message: known.message, status: known.status });
+    }
+
+    /**
+     * The portal that `space` is looked up on: `host`, else the one whose script stands before the element.
+     * @returns {URL}
+     */
+    #portal() {
+      const host = this.getAttribute("host");
+      if (host) return webAddress(host.includes("//") ? host : `https://${host}`);
+      const before = [.../** @type {NodeListOf<HTMLScriptElement>} */ (document.querySelectorAll(SCRIPTS))].filter(
+        (script) => script.compareDocumentPosition(this) & Node.DOCUMENT_POSITION_FOLLOWING,
+      );
+      return webAddress(before.pop()?.src ?? OWN_ADDRESS);
+    }
+
+    /**
+     * @param {AbortSignal} signal
+     * @returns {Promise<URL>} the demo's own address
+     */
+    async #address(signal) {
+      const src = this.getAttribute("src");
+      const space = this.getAttribute("space")?.trim();
+      if (src) return webAddress(src);
+      if (!space) throw new Unavailable("Nothing to show: give <gradio-app> a “space” or a “src”.", 0);
+      const [owner = "", name = "", rest] = space.split("/");
+      if (!owner || !name || rest !== undefined) throw new Unavailable(`“${space}” is not of the form owner/name.`, 0);
+      const portal = this.#portal();
+      const path = `/embed/spaces/${encodeURIComponent(owner)}/${encodeURIComponent(name)}`;
+      const answer = await fetch(new URL(path, portal), {
+        credentials: "omit",
+        signal: AbortSignal.any([signal, AbortSignal.timeout(LOOK_UP_MS)]),
+      });
+      if (answer.status === 404)
+        throw new Unavailable(`There is no public Space “${space}”: it is private, renamed or deleted.`, 404);
+      if (answer.status === 410) throw new Unavailable("This demo was withdrawn by the moderators.", 410);
+      if (!answer.ok) throw new Unavailable("This demo cannot be reached right now.", answer.status);
+      const found = /** @type {Description} */ (await answer.json());
+      this.#description = found;
+      this.#dress();
+      if (!found.embeddable) throw new Unavailable("Its owner does not allow this demo in other pages.", 403, found.page);
+      const down = DOWN[found.stage];
+      if (down) throw new Unavailable(down, 503, found.page);
+      this.#enter("loading", WAITING[found.stage] ?? "Loading the demo…");
+      return webAddress(found.url);
+    }
+
+    /** @param {URL} address @param {AbortController} run */
+    #open(address, run) {
+      const theme = (this.getAttribute("theme_mode") ?? "").toLowerCase();
+      const sdk = this.#description?.sdk;
+      if (sdk === "streamlit") {
+        address.searchParams.set("embed", "true");
+        if (/^(light|dark)$/.test(theme)) address.searchParams.set("embed_options", `${theme}_theme`);
+      } else if (/^(light|dark|system)$/.test(theme)) address.searchParams.set("__theme", theme);
+
+      const frame = make("iframe");
+      frame.title = this.#description?.title || this.getAttribute("space") || address.host;
+      frame.allow = [ALLOW, this.getAttribute("allow")].filter(Boolean).join("; ");
+      frame.setAttribute("sandbox", SANDBOX);
+      const late = setTimeout(() => this.#fail(new Unavailable("This demo took too long to answer.", 504)), LOAD_MS);
+      run.signal.addEventListener("abort", () => clearTimeout(late));
+      frame.addEventListener("load", () => {
+        clearTimeout(late);
+        frame.contentWindow?.postMessage(INIT, address.origin);
+        setTimeout(() => {
+          if (run.signal.aborted) return;
+          if (this.#spoke) setTimeout(() => run.signal.aborted || this.#render(), SIZE_MS);
+          else if (sdk === "gradio") this.#enter("ready"); // the page that says the demo is starting: not yet the demo
+          else this.#render();
+        }, FIRST_WORD_MS);
+      });
+      this.#origin = address.origin;
+      this.#frame = frame;
+      frame.src = address.href;
+      this.#view.prepend(frame);
+    }
+
+    #render() {
+      if (this.#rendered) return;
+      this.#rendered = true;
+      this.#enter("ready");
+      this.#tell("render");
+    }
+
+    /** Hear the page in the frame, and nobody else. @param {MessageEvent} event */
+    #heard = (event) => {
+      const page = this.#frame?.contentWindow;
+      if (!page || event.source !== page || event.origin !== this.#origin) return;
+      const data = event.data;
+      if (data === READY) {
+        this.#spoke = true;
+        page.postMessage(INIT, this.#origin);
+      } else if (typeof data === "string" && data.startsWith(`${PREFIX}${ID}:`)) {
+        this.#spoke = true;
+        const [, height = "", , type = ""] = data.slice(PREFIX.length).split(":");
+        if (type === "scrollTo") this.#scrollTo();
+        else if (!NOT_A_SIZE.test(type)) this.#resize(Number(height));
+        // Gradio turns the automatic sizes off, and sends its own, once the demo is laid out.
+        if (type === "autoResize" || type === "size") this.#render();
+      } else if (data?.type === "portico:height") this.#resize(Number(data.height));
+    };
+
+    /** A dialog has opened at the demo's top. Only the visitor who is busy in the demo is taken there. */
+    #scrollTo() {
+      if (document.activeElement === this && this.getBoundingClientRect().top < 0) this.#scroll("start");
+    }
+
+    /** @param {ScrollLogicalPosition} block */
+    #scroll(block) {
+      const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+      this.#view.scrollIntoView({ block, behavior: calm ? "auto" : "smooth" });
+    }
+
+    /** @param {number} height in CSS pixels */
+    #resize(height) {
+      clearTimeout(this.#shrink);
+      if (!(height > 0) || !this.#view.offsetWidth) return; // what is not displayed measures nothing
+      const pixels = Math.min(Math.max(Math.ceil(height), LEAST_PX), MOST_PX);
+      const now = this.#view.offsetHeight;
+      if (pixels < now) this.#shrink = setTimeout(() => this.#take(pixels), SHRINK_MS);
+      else this.#take(pixels);
+      const watching = this.#rendered && document.activeElement === this;
+      if (pixels > now && watching && this.#flag("autoscroll", false)) this.#scroll("end");
+    }
+
+    /** @param {number} pixels */
+    #take(pixels) {
+      if (pixels === this.#height) return;
+      this.#height = pixels;
+      this.#dress();
+      this.#tell("height", { height: pixels });
+    }
+
+    /** Everything attributes say that needs no new start. */
+    #dress() {
+      const found = this.#description;
+      const container = this.#flag("container", true);
+      const given = this.getAttribute("height") || this.getAttribute("initial_height") || "300px";
+      this.#view.style.height = this.#height ? `${this.#height}px` : length(given);
+      const theme = (this.getAttribute("theme_mode") ?? "").toLowerCase();
+      this.#box.style.colorScheme = /^(light|dark)$/.test(theme) ? theme : "light dark";
+      this.#box.classList.toggle("bordered", container);
+      this.#info.hidden = !(container && this.#flag("info", true) && found);
+      if (found) {
+        const link = make("a", "", found.title || found.space);
+        link.href = found.page;
+        link.target = "_blank";
+        link.rel = "noopener";
+        this.#info.replaceChildren(link, " · Hosted on Portico");
+        if (this.#flag("control_page_title", false) && found.title) document.title = found.title;
+      }
+    }
+  }
+
+  customElements.define("gradio-app", GradioApp);
+})();
