@@ -4,7 +4,7 @@ import json
 import os
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-PAGE = b"<!doctype html><html lang=en><title>Adder</title><h1>Adder</h1><p>POST two numbers, a and b, to /add.</p></html>"
+PAGE = b"<!doctype html><html lang=en><title>Adder</title><h1>Adder</h1><p>POST the numbers a and b to /add.</p></html>"
 
 
 class Handler(BaseHTTPRequestHandler):
