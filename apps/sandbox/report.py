@@ -1,0 +1,123 @@
+"""What of the sandbox holds on this machine, found by trying it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from apps.sandbox import cgroups, launch
+from apps.sandbox.bubblewrap import PROGRAM, Sandbox
+from apps.sandbox.interpreters import find_interpreters
+
+TRY_SECONDS = 10
+OLDEST_BUBBLEWRAP = (0, 8)
+_SYS_LANDLOCK_CREATE_RULESET = 444
+_PACKAGES = {PROGRAM: "bubblewrap", "git": "git"}
+
+
+def machine_report() -> list[dict[str, Any]]:
+    """Return one `{"name", "ok", "detail", "needed"}` per property, most important first."""
+    hierarchy = cgroups.find("portico-report")
+    hierarchy.remove()
+    return [
+        *_tools(),
+        _sandbox(),
+        _limits(hierarchy),
+        _egress(),
+        _interpreters(),
+        _landlock(),
+        _seccomp(),
+        _own_user(),
+    ]
+
+
+def _check(name: str, ok: bool, detail: str, *, needed: bool = True) -> dict[str, Any]:
+    return {"name": name, "ok": ok, "detail": detail, "needed": needed}
+
+
+def _tools() -> list[dict[str, Any]]:
+    found = []
+    for program, package in _PACKAGES.items():
+        path = shutil.which(program)
+        found.append(_check(program, path is not None, path or f"missing; install the Debian package {package}"))
+    return found
+
+
+@cache
+def sandbox_failure() -> str:
+    """Run a process in a sandbox and return why that did not work; empty when it did. Tried once per process."""
+    if shutil.which(PROGRAM) is None:
+        return "bubblewrap is missing; install the Debian package bubblewrap"
+    version = subprocess.run([PROGRAM, "--version"], capture_output=True, text=True, check=False).stdout.split()[-1:]
+    if version and tuple(int(n) for n in version[0].split(".")[:2] if n.isdigit()) < OLDEST_BUBBLEWRAP:
+        return f"bubblewrap {version[0]} is too old, 0.8 is needed"
+    limits = cgroups.Limits(memory_bytes=1024**3, processes=1000, cpus=1, disk_bytes=1024**2)
+    with tempfile.TemporaryDirectory(prefix="portico-report-") as folder:
+        process = launch.start(
+            Sandbox(),
+            ["/bin/sh", "-c", "! test -e /root/. && test $(id -u) = 1000"],
+            limits=limits,
+            scratch=launch.Scratch(Path(folder), limits.disk_bytes),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        try:
+            _, errors = process.communicate(timeout=TRY_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            return f"a sandboxed process did not end within {TRY_SECONDS} s"
+    if process.returncode == 0:
+        return ""
+    told = errors.decode(errors="replace").strip() or f"status {process.returncode}"
+    if "namespace" in told or "uid map" in told:
+        told += " (unprivileged user namespaces seem to be forbidden here: allow them, or run the agent as root)"
+    return told
+
+
+def _sandbox() -> dict[str, Any]:
+    failure = sandbox_failure()
+    return _check("sandbox", not failure, failure or "user, mount, pid, ipc, uts, cgroup and network namespaces")
+
+
+def _limits(hierarchy: cgroups.Hierarchy) -> dict[str, Any]:
+    if hierarchy.version == 0:
+        detail = f"no control groups ({hierarchy.reason}): only limits per process (setrlimit)"
+        return _check("limits", False, detail, needed=False)
+    detail = f"control groups version {hierarchy.version}: {', '.join(hierarchy.folders)}"
+    complete = {"memory", "pids", "cpu"} <= set(hierarchy.folders)
+    return _check("limits", complete, f"{detail}; {hierarchy.reason}".rstrip("; "), needed=False)
+
+
+def _egress() -> dict[str, Any]:
+    return _check("egress", True, "none: a worker reaches nothing but its own loopback address", needed=False)
+
+
+def _interpreters() -> dict[str, Any]:
+    found = find_interpreters()
+    return _check("interpreters", bool(found), ", ".join(i.version for i in found.values()) or "no Python 3.10 to 3.14")
+
+
+def _landlock() -> dict[str, Any]:
+    version = ctypes.CDLL(None, use_errno=True).syscall(_SYS_LANDLOCK_CREATE_RULESET, None, 0, 1)
+    there = f"the kernel has version {version}" if version > 0 else "not in this kernel"
+    return _check("landlock", version > 0, f"{there}; not used yet", needed=False)
+
+
+def _seccomp() -> dict[str, Any]:
+    actions = Path("/proc/sys/kernel/seccomp/actions_avail")
+    return _check(
+        "seccomp", actions.exists(), "in this kernel; not used yet" if actions.exists() else "missing", needed=False
+    )
+
+
+def _own_user() -> dict[str, Any]:
+    root = os.geteuid() == 0
+    detail = "the agent's user is root" if root else "the agent's user is not root"
+    return _check("user", True, f"{detail}; workers have no capability of either", needed=False)

@@ -1,0 +1,24 @@
+"""Limits of `setrlimit`: for every sandboxed process, and in place of control groups where there are none."""
+
+from __future__ import annotations
+
+from apps.sandbox.cgroups import Cgroup, Limits
+
+
+def rlimits_for(limits: Limits, cgroup: Cgroup | None) -> dict[str, int]:
+    """Return limits by their name in the `resource` module.
+
+    Without a memory controller each process, not the tree of them, is held to `limits.memory_bytes` of data. Without a
+    pids controller processes are counted per user, which the kernel does not do for root.
+    """
+    counted = cgroup.folders if cgroup else {}
+    found = {
+        "RLIMIT_CORE": 0,
+        "RLIMIT_NOFILE": limits.open_files,
+        "RLIMIT_FSIZE": limits.disk_bytes,
+    }
+    if "memory" not in counted:
+        found["RLIMIT_DATA"] = limits.memory_bytes
+    if "pids" not in counted:
+        found["RLIMIT_NPROC"] = limits.processes
+    return found
