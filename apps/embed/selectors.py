@@ -14,7 +14,8 @@ from apps.spaces.models import SDK, Space
 ASKED = "camera; microphone"
 ALWAYS = "clipboard-write; fullscreen; autoplay"
 FRAME_PIXELS = 600
-"""Height of a plain frame, and of demos that do not tell theirs: all but Gradio's."""
+"""Height of a plain frame, and of demos that do not tell theirs."""
+TELL_THEIR_HEIGHT = {SDK.GRADIO, SDK.STREAMLIT}
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def snippets(space: Space) -> Snippets:
     if not is_embeddable(space):
         return Snippets(address=space.url, iframe="", element="", embeddable=False)
     title, url = escape(title_of(space)), escape(space.url)
-    height = "" if space.sdk == SDK.GRADIO else f' height="{FRAME_PIXELS}px"'
+    height = "" if space.sdk in TELL_THEIR_HEIGHT else f' height="{FRAME_PIXELS}px"'
     return Snippets(
         address=space.url,
         iframe=(

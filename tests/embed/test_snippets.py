@@ -52,7 +52,7 @@ def test_the_element_brings_its_script_and_a_link_for_readers_without_scripts(sp
     assert tags.text.strip() == "Hello & <friends>"
 
 
-@pytest.mark.parametrize("sdk", [SDK.STREAMLIT, SDK.STATIC, SDK.PYTHON])
+@pytest.mark.parametrize("sdk", [SDK.STATIC, SDK.PYTHON])
 def test_demos_that_do_not_tell_their_height_are_given_one(space: Space, sdk: str) -> None:
     space.sdk = sdk
     assert Tags(snippets(space).element).found[1][1]["height"] == "600px"
