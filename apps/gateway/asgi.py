@@ -1,13 +1,353 @@
-"""The data plane (placeholder until the gateway is written in this same change)."""
+"""The data plane: one request to a Space, from its host to its worker. Raw ASGI, no Django request cycle.
+
+The story of a request is `Gateway._http`, read from top to bottom: which Space, may this visitor see it, is it
+withheld, then a file, the worker, or a page that says why not.
+"""
 
 from __future__ import annotations
 
-from asgiref.typing import ASGIReceiveCallable, ASGISendCallable, Scope
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from urllib.parse import parse_qsl
+from weakref import WeakKeyDictionary
+
+import structlog
+from asgiref.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope, Scope, WebSocketScope
+from django.conf import settings
+from django.db.utils import Error as DatabaseError
+
+from apps.gateway import access, cors, pages
+from apps.gateway import headers as h
+from apps.gateway.answers import Answer, Answered, DataAnswer, HostAnswer
+from apps.gateway.bodies import Body, BodyTooLarge, ClientGone
+from apps.gateway.exchanges import Exchange, Exchanges, TooManyOpen
+from apps.gateway.proxy import BrokenAnswer, proxy_http
+from apps.gateway.requests import Request, is_for_gateway, is_web_origin, read
+from apps.gateway.routes import Route, Routes
+from apps.gateway.static import serve_static
+from apps.gateway.watch import Watch
+from apps.gateway.websockets import GOING_AWAY, POLICY, TRY_AGAIN, close, proxy_websocket
+from apps.gateway.workers import WAKE_SECONDS, Pool, TooManyWaiting, Workers
+from apps.runtime.client import AgentUnavailable, StartRefused
+from apps.spaces.models import SDK, Stage
+
+__all__ = ["gateway", "is_for_gateway", "shut_down"]
+
+log = structlog.get_logger(__name__)
+
+PAGE_PATIENCE_SECONDS = 1.5
+"""How long a visit waits for a waking Space before it gets the waking page."""
+READY_PATIENCE_SECONDS = 20.0
+ABORT = "portico.abort"
+"""Name of an ASGI extension of ours: a message of this type makes the server close the connection at once."""
 
 
-def is_for_gateway(scope: Scope) -> bool:
-    return False
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Who asks.
+
+    Attributes:
+        user_id: None for a stranger.
+        session: see `access.Pass`; empty for a token.
+        by_token: whether an access token said so.
+        drop: headers that carried a token of ours, and that the app must not see.
+    """
+
+    user_id: int | None
+    session: str
+    by_token: bool
+    drop: frozenset[bytes]
+
+
+NotAwake = (StartRefused, TooManyWaiting, TimeoutError)
+"""What `Workers.find` raises when there is no worker (yet)."""
+
+
+class Gateway:
+    """The gateway of one event loop."""
+
+    def __init__(self) -> None:
+        self.routes = Routes()
+        self.workers = Workers()
+        self.rights = access.Rights()
+        self.exchanges = Exchanges()
+        self.watch = Watch(self.routes, self.workers, self.rights, self.exchanges)
+
+    async def http(self, scope: HTTPScope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        """Serve one HTTP request."""
+        self.watch.start()
+        body = Body(receive, settings.PORTICO_MAX_FILE_BYTES)
+        try:
+            request = read(scope)
+        except h.BadHeaders as error:
+            await HostAnswer(send, "GET", wants_html=False).page(pages.bad_request(str(error)))
+            return
+        answer: HostAnswer | DataAnswer
+        if request.prefix:
+            answer = DataAnswer(send, request.method, prefix=request.prefix)
+        else:
+            answer = HostAnswer(send, request.method, wants_html=request.wants_html)
+        async with _until_gone(body) as gone:
+            try:
+                await self._http(request, answer, body)
+            except (Answered, ClientGone):
+                return
+            except BodyTooLarge:
+                await _say(answer, pages.too_large(settings.PORTICO_MAX_FILE_BYTES))
+            except (DatabaseError, AgentUnavailable) as error:
+                log.error("gateway cannot answer", error=repr(error))
+                await _say(answer, pages.unavailable())
+            except BrokenAnswer as error:
+                log.info("app broke off its answer", host=request.host, error=str(error))
+                await _abort(scope, send)
+            except asyncio.CancelledError:
+                if gone.is_set():
+                    return
+                raise
+            except Exception:
+                log.exception("gateway failed", host=request.host)
+                if answer.started:
+                    await _abort(scope, send)
+                await _say(answer, pages.internal_error())
+
+    async def _http(self, request: Request, answer: HostAnswer | DataAnswer, body: Body) -> None:
+        if _declared_length(request) > settings.PORTICO_MAX_FILE_BYTES:
+            raise BodyTooLarge
+        route = await self.routes.find(request.key) if request.key else None
+        if request.is_preflight and not request.prefix:
+            if route is not None and not route.private and isinstance(answer, HostAnswer):
+                answer.route = route
+            if await cors.answer_preflight(request, answer, route):
+                return
+        visitor = await self._visitor(request, route)
+        if isinstance(answer, HostAnswer) and await self._redeem(request, route, answer):
+            return
+        if route is None or not await self.rights.may_see(route, visitor.user_id, visitor.session):
+            await answer.page(pages.not_found(_label(request)))
+            return
+        answer.route = route
+        if isinstance(answer, HostAnswer):
+            answer.cross_origin = cors.allowed_origin(request, route, by_token=visitor.by_token)
+        if route.withheld:
+            await answer.page(pages.withheld())
+            return
+        if not request.prefix and request.path == pages.READY_PATH:
+            await self._say_when_ready(route, answer)
+            return
+        try:
+            with self.exchanges.open(route, visitor.user_id, visitor.session) as exchange:
+                await self._serve(request, answer, body, route=route, visitor=visitor, exchange=exchange)
+        except TooManyOpen:
+            await answer.page(pages.too_busy())
+
+    async def _serve(
+        self, request: Request, answer: Answer, body: Body, *, route: Route, visitor: Visitor, exchange: Exchange
+    ) -> None:
+        try:
+            if route.sdk == SDK.STATIC:
+                if route.deployment_id is None or route.stage == Stage.PAUSED:
+                    await answer.page(pages.for_stage(route.stage, route.slug, route.stage_message))
+                else:
+                    await serve_static(request, route, answer)
+                return
+            patience = PAGE_PATIENCE_SECONDS if request.wants_html else WAKE_SECONDS
+            pool = await self._awake(route, patience)
+            await proxy_http(request, answer, body, route=route, workers=self.workers, pool=pool, drop=visitor.drop)
+        except NotAwake as reason:
+            await answer.page(_why_not_awake(reason, route))
+        except asyncio.CancelledError:
+            if exchange.verdict is None:
+                raise
+            _uncancel()
+            if answer.started:
+                raise BrokenAnswer(exchange.verdict.code) from None
+            await answer.page(exchange.verdict)
+
+    async def _awake(self, route: Route, patience: float) -> Pool:
+        if route.stage == Stage.PAUSED:
+            raise StartRefused(route.stage, route.stage_message)
+        return await self.workers.find(route, patience)
+
+    async def _say_when_ready(self, route: Route, answer: Answer) -> None:
+        """For the waking page: wait a while, then say whether it is time to load the app."""
+        answer.wants_html = False
+        try:
+            if route.sdk != SDK.STATIC:
+                await self._awake(route, READY_PATIENCE_SECONDS)
+        except NotAwake as reason:
+            await answer.page(_why_not_awake(reason, route))
+            return
+        said = json.dumps({"stage": Stage.RUNNING}).encode()
+        await answer.whole(200, [(b"content-type", b"application/json"), (b"cache-control", b"no-store")], said)
+
+    async def _visitor(self, request: Request, route: Route | None) -> Visitor:
+        owner: int | None = None
+        drop: set[bytes] = set()
+        for name in h.TOKEN_HEADERS:
+            value = h.get(request.headers, name)
+            token = h.bearer(value) if value else None
+            if token and (found := await self.rights.token_owner(token)) is not None:
+                owner = owner or found
+                drop.add(name)
+        if owner is not None:
+            return Visitor(owner, "", True, frozenset(drop))
+        if route is not None and route.private and not request.prefix:
+            value_of_cookie = h.cookie(request.headers, h.ACCESS_COOKIE)
+            given = access.read_cookie(value_of_cookie, route.space_id) if value_of_cookie else None
+            if given is not None:
+                return Visitor(given.user_id, given.session, False, frozenset(drop))
+        return Visitor(None, "", False, frozenset(drop))
+
+    async def _redeem(self, request: Request, route: Route | None, answer: Answer) -> bool:
+        """Turn a one-time code in the address into a cookie, and send the visitor to the address without it."""
+        if b"__sign=" not in request.query or request.method != "GET":
+            return False
+        query, code = _without_code(request.query)
+        if code is None:
+            return False
+        headers: h.Headers = [(b"cache-control", b"no-store"), (b"referrer-policy", b"no-referrer")]
+        given = await access.redeem(code, route.space_id) if route is not None else None
+        if given is not None:
+            headers.append((b"set-cookie", access.set_cookie(given)))
+        elif route is not None and route.private:
+            return False
+        path = b"/" + request.path.lstrip(b"/")
+        await answer.whole(303, [*headers, (b"location", path + (b"?" + query if query else b""))], b"")
+        return True
+
+    async def websocket(self, scope: WebSocketScope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        """Serve one websocket."""
+        self.watch.start()
+        await receive()  # websocket.connect
+        try:
+            request = read(scope)
+            route = await self.routes.find(request.key) if request.key else None
+            visitor = await self._visitor(request, route)
+            if route is None or not await self.rights.may_see(route, visitor.user_id, visitor.session):
+                await close(send, POLICY)
+                return
+            if route.withheld or route.sdk == SDK.STATIC or not _may_connect(request, route, visitor):
+                await close(send, POLICY)
+                return
+            with self.exchanges.open(route, visitor.user_id, visitor.session) as exchange:
+                try:
+                    pool = await self._awake(route, WAKE_SECONDS)
+                    await proxy_websocket(
+                        scope, receive, send, request, route=route, workers=self.workers, pool=pool, drop=visitor.drop
+                    )
+                except asyncio.CancelledError:
+                    if exchange.verdict is None:
+                        raise
+                    _uncancel()
+                    await close(send, POLICY, exchange.verdict.title)
+        except h.BadHeaders:
+            await close(send, POLICY)
+        except (TooManyOpen, *NotAwake):
+            await close(send, TRY_AGAIN)
+        except (DatabaseError, AgentUnavailable) as error:
+            log.error("gateway cannot answer", error=repr(error))
+            await close(send, GOING_AWAY)
+
+    async def close(self) -> None:
+        await self.watch.stop()
+        await self.workers.close()
+
+
+def _why_not_awake(reason: Exception, route: Route) -> pages.Page:
+    if isinstance(reason, StartRefused):
+        return pages.for_stage(reason.stage, route.slug, reason.message)
+    if isinstance(reason, TooManyWaiting):
+        return pages.too_busy()
+    return pages.for_stage(Stage.APP_STARTING, route.slug)
+
+
+def _may_connect(request: Request, route: Route, visitor: Visitor) -> bool:
+    """Whether this page may open a websocket; browsers ask nobody before they do."""
+    if request.origin is None:
+        return True
+    if request.prefix or not is_web_origin(request.origin):
+        return False
+    return not route.private or visitor.by_token or request.origin == request.own_origin
+
+
+def _label(request: Request) -> str | None:
+    return request.key[1] if request.key and request.key[0] == "subdomain" else None
+
+
+def _declared_length(request: Request) -> int:
+    return int(h.get(request.headers, b"content-length") or 0)
+
+
+def _without_code(query: bytes) -> tuple[bytes, str | None]:
+    """The query without `__sign`, otherwise as it came, and the code."""
+    kept = [part for part in query.split(b"&") if not part.startswith(b"__sign=")]
+    code = dict(parse_qsl(query.decode("latin-1"))).get("__sign")
+    return b"&".join(kept), code
+
+
+@asynccontextmanager
+async def _until_gone(body: Body) -> AsyncIterator[asyncio.Event]:
+    """Cancel what happens within when the client goes away; the event says that it did."""
+    task, gone = asyncio.current_task(), asyncio.Event()
+    assert task is not None
+
+    async def watch() -> None:
+        await body.pump()
+        gone.set()
+        task.cancel()
+
+    watcher = asyncio.create_task(watch())
+    try:
+        yield gone
+    finally:
+        watcher.cancel()
+        if gone.is_set():
+            _uncancel()
+
+
+def _uncancel() -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    while task.cancelling():
+        task.uncancel()
+
+
+async def _say(answer: Answer, page: pages.Page) -> None:
+    if not answer.started:
+        with suppress(Answered):
+            await answer.page(page)
+
+
+async def _abort(scope: HTTPScope, send: ASGISendCallable) -> None:
+    if ABORT in (scope.get("extensions") or {}):
+        await send({"type": ABORT})  # type: ignore[arg-type,misc]
+        return
+    raise BrokenAnswer("the answer is incomplete")  # what ASGI servers close the connection for
+
+
+_gateways: WeakKeyDictionary[asyncio.AbstractEventLoop, Gateway] = WeakKeyDictionary()
+
+
+def current() -> Gateway:
+    """The gateway of the running event loop."""
+    loop = asyncio.get_running_loop()
+    if loop not in _gateways:
+        _gateways[loop] = Gateway()
+    return _gateways[loop]
 
 
 async def gateway(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-    raise NotImplementedError
+    """The ASGI application for everything that `is_for_gateway`."""
+    if scope["type"] == "http":
+        await current().http(scope, receive, send)
+    elif scope["type"] == "websocket":
+        await current().websocket(scope, receive, send)
+
+
+async def shut_down() -> None:
+    """Close the running loop's connections and tasks."""
+    if found := _gateways.pop(asyncio.get_running_loop(), None):
+        await found.close()

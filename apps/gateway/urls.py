@@ -1,5 +1,10 @@
 from __future__ import annotations
 
-from django.urls import URLPattern
+from django.urls import path
 
-urlpatterns: list[URLPattern] = []
+from apps.gateway import views
+
+urlpatterns = [
+    path("spaces/<str:owner>/<str:name>/open", views.open_space, name="gateway-open"),
+    path("open/<slug:subdomain>", views.open_subdomain, name="gateway-open-subdomain"),
+]

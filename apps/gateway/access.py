@@ -1,0 +1,164 @@
+"""Who may see a private Space on its own host.
+
+The portal and a Space's host share no cookie. A signed-in person comes over with a one-time code in the address
+(`?__sign=`), as with an OAuth 2.0 authorization code; the gateway redeems it for a cookie of that host alone,
+partitioned so that it also works in a frame. The cookie says who it is, never that they may: the database is asked
+again and again. Programs send one of our access tokens instead.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+from django.conf import settings
+from django.contrib.auth.models import AnonymousUser
+from django.core import signing
+from django.db import transaction
+from django.utils import timezone
+from django.utils.crypto import constant_time_compare
+
+from apps.accounts.models import AccessToken, User
+from apps.builds.models import Deployment
+from apps.gateway.database import in_database
+from apps.gateway.headers import ACCESS_COOKIE, token_digest
+from apps.gateway.models import AccessCode
+from apps.gateway.routes import Route
+from apps.spaces.models import Space
+from apps.spaces.selectors import readable_by
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+CODE_SECONDS = 60
+COOKIE_SECONDS = 12 * 3600
+RIGHT_SECONDS = 1.0
+MAX_RIGHTS = 5_000
+SALT = "apps.gateway.access"
+
+
+def issue_code(space: Space, user: User) -> str:
+    """Return a code that lets `user` into `space` on its own host, once, within a minute.
+
+    The caller has checked that `user` may see the Space; the gateway checks again when it is used.
+    """
+    code = secrets.token_urlsafe(32)
+    now = timezone.now()
+    AccessCode.objects.filter(expires_at__lt=now).delete()
+    AccessCode.objects.create(
+        digest=token_digest(code), space=space, user=user, expires_at=now + timedelta(seconds=CODE_SECONDS)
+    )
+    return code
+
+
+def frame_url(space: Space, user: User | AnonymousUser) -> str:
+    """The address to frame a Space by: its own, with a one-time code when it is private and `user` may see it."""
+    deployment = Deployment.objects.filter(space=space, is_current=True).only("base_path").first()
+    address = space.url.rstrip("/") + (deployment.base_path if deployment else "/")
+    if not space.is_private or not user.is_authenticated or not readable_by(user).filter(pk=space.pk).exists():
+        return address
+    return f"{address}{'&' if '?' in address else '?'}__sign={issue_code(space, user)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """What a cookie of ours says: who, and which password they had when they came."""
+
+    space_id: int
+    user_id: int
+    session: str
+
+
+def _session_digest(user: User) -> str:
+    return user.get_session_auth_hash()[:16]
+
+
+@in_database
+def redeem(code: str, space_id: int) -> Pass | None:
+    """Use a code up. None when it is unknown, used, too old, or for another Space (and then it is used up too)."""
+    with transaction.atomic():
+        row = AccessCode.objects.select_related("user").filter(digest=token_digest(code)).first()
+        if row is None or AccessCode.objects.filter(digest=row.digest).delete()[0] != 1:
+            return None
+    if row.space_id != space_id or row.expires_at <= timezone.now():
+        return None
+    return Pass(space_id, row.user_id, _session_digest(row.user))
+
+
+def cookie_value(given: Pass) -> str:
+    return signing.dumps([given.space_id, given.user_id, given.session], salt=SALT)
+
+
+def read_cookie(value: str, space_id: int) -> Pass | None:
+    """The pass in a cookie of ours, or None when it is not ours, too old, or another Space's."""
+    try:
+        given = Pass(*signing.loads(value, salt=SALT, max_age=COOKIE_SECONDS))
+    except (signing.BadSignature, TypeError, ValueError):
+        return None
+    return given if given.space_id == space_id else None
+
+
+def set_cookie(given: Pass) -> bytes:
+    """The `Set-Cookie` value for a pass.
+
+    In a frame a cookie must be `SameSite=None; Secure`, and partitioned to outlive third-party blocking. Browsers
+    take `Secure` from localhost names as well; a plain-http portal elsewhere gets a cookie for visits only.
+    """
+    attributes = f"{ACCESS_COOKIE}={cookie_value(given)}; Path=/; Max-Age={COOKIE_SECONDS}; HttpOnly"
+    if settings.PORTICO_SCHEME == "https" or settings.PORTICO_SPACES_DOMAIN.endswith("localhost"):
+        return f"{attributes}; SameSite=None; Secure; Partitioned".encode()
+    return f"{attributes}; SameSite=Lax".encode()
+
+
+@in_database
+def _may_see(space_id: int, user_id: int, session: str) -> bool:
+    user = User.objects.select_related("namespace").filter(pk=user_id, is_active=True).first()
+    if user is None or user.namespace.is_suspended:
+        return False
+    if session and not constant_time_compare(session, _session_digest(user)):
+        return False
+    return readable_by(user).filter(pk=space_id).exists()
+
+
+@in_database
+def _token_owner(digest: str) -> int | None:
+    return AccessToken.objects.filter(digest=digest).values_list("user_id", flat=True).first()
+
+
+class Rights:
+    """Answers of the database about who may see what, each believed for about a second."""
+
+    def __init__(self) -> None:
+        self._rights: dict[tuple[int, int, str], tuple[float, bool]] = {}
+        self._tokens: dict[str, tuple[float, int | None]] = {}
+
+    async def may_see(self, route: Route, user_id: int | None, session: str = "") -> bool:
+        """Whether this person may see the Space; None is a stranger."""
+        if not route.private:
+            return True
+        if user_id is None:
+            return False
+        key, now = (route.space_id, user_id, session), time.monotonic()
+        until, answer = self._rights.get(key, (0.0, False))
+        if until <= now:
+            answer = await _may_see(*key)
+            _keep(self._rights, key, (now + RIGHT_SECONDS, answer))
+        return answer
+
+    async def token_owner(self, token: str) -> int | None:
+        """Whose access token this is; None when it is not one of ours."""
+        digest, now = token_digest(token), time.monotonic()
+        until, owner = self._tokens.get(digest, (0.0, None))
+        if until <= now:
+            owner = await _token_owner(digest)
+            _keep(self._tokens, digest, (now + RIGHT_SECONDS, owner))
+        return owner
+
+
+def _keep(cache: dict[K, V], key: K, value: V) -> None:
+    if len(cache) >= MAX_RIGHTS:
+        cache.clear()
+    cache[key] = value

@@ -1,0 +1,220 @@
+"""How an answer leaves the gateway: through the rules of the address that it was asked under.
+
+`HostAnswer` is for a Space's own host: the app may do what a web page may, except that framing, CORS and the
+portal's own headers are not its to decide. `DataAnswer` is for `/run/<owner>/<name>/`, which lies on the portal's
+own origin: data only, never anything a browser would render or execute there.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from urllib.parse import quote, unquote, urlsplit
+
+from asgiref.typing import ASGISendCallable
+from django.conf import settings
+
+from apps.gateway.headers import Headers, get
+from apps.gateway.pages import POLICY, Page
+from apps.gateway.routes import Route
+
+ISOLATION_HEADERS = {
+    "cross-origin-embedder-policy": {"unsafe-none", "require-corp", "credentialless"},
+    "cross-origin-opener-policy": {"same-origin", "same-origin-allow-popups", "unsafe-none"},
+    "cross-origin-resource-policy": {"same-site", "same-origin", "cross-origin"},
+}
+"""What `custom_headers` of a card may say, as on the Hub."""
+
+
+class Answered(Exception):
+    """The answer is complete, whatever the app still has to say."""
+
+
+class Answer:
+    """One HTTP answer under way. `start` once, `body` any number of times, the last one without `more`."""
+
+    def __init__(self, send: ASGISendCallable, method: str, *, wants_html: bool) -> None:
+        self._send = send
+        self.method = method
+        self.wants_html = wants_html
+        self.started = False
+        self.complete = False
+
+    async def start(self, status: int, headers: Headers) -> None:
+        """Send status and headers. Bytes of headers are trusted here: see `headers.from_upstream`."""
+        await self._head(status, headers)
+
+    async def _head(self, status: int, headers: Headers) -> None:
+        self.started = True
+        await self._send({"type": "http.response.start", "status": status, "headers": headers, "trailers": False})
+
+    async def body(self, chunk: bytes, *, more: bool) -> None:
+        await self._send({"type": "http.response.body", "body": chunk, "more_body": more})
+        self.complete = not more
+
+    async def whole(self, status: int, headers: Headers, body: bytes) -> None:
+        await self.start(status, [*headers, (b"content-length", str(len(body)).encode())])
+        await self.body(b"" if self.method == "HEAD" else body, more=False)
+
+    async def page(self, page: Page, extra: Headers | None = None) -> None:
+        """Say something of the gateway's own: HTML to somebody who visits, JSON to a program."""
+        headers = [*page.headers(), (b"vary", b"Accept, Sec-Fetch-Mode"), *(extra or [])]
+        if self.wants_html:
+            headers += [(b"content-type", b"text/html; charset=utf-8"), (b"content-security-policy", POLICY)]
+            await self.whole(page.status, headers, page.as_html())
+        else:
+            headers.append((b"content-type", b"application/json"))
+            await self.whole(page.status, headers, page.as_json())
+
+
+class HostAnswer(Answer):
+    """An answer on a Space's own host.
+
+    Args:
+        route: the Space, None when there is none (or none for this visitor).
+        cross_origin: the origin of another site's script that may read the answer; None for none.
+    """
+
+    def __init__(
+        self,
+        send: ASGISendCallable,
+        method: str,
+        *,
+        wants_html: bool,
+        route: Route | None = None,
+        cross_origin: bytes | None = None,
+    ) -> None:
+        super().__init__(send, method, wants_html=wants_html)
+        self.route = route
+        self.cross_origin = cross_origin
+
+    async def start(self, status: int, headers: Headers) -> None:
+        headers = [*headers, (b"content-security-policy", frame_ancestors(self.route))]
+        if self.route is not None:
+            headers = with_isolation(headers, self.route.custom_headers)
+        if self.cross_origin is not None:
+            headers += [
+                (b"access-control-allow-origin", self.cross_origin),
+                (b"access-control-allow-credentials", b"true"),
+            ]
+        await super().start(status, with_vary(headers, b"Origin"))
+
+
+def frame_ancestors(route: Route | None) -> bytes:
+    """Who may frame a Space: anybody, or the portal alone when it is private or its owner says so.
+
+    An unknown host answers as a private one does.
+    """
+    if route is None or route.private or route.disable_embedding:
+        return f"frame-ancestors {settings.PORTICO_URL}".encode()
+    return b"frame-ancestors *"
+
+
+def with_isolation(headers: Headers, custom: dict[str, str]) -> Headers:
+    """The card's `custom_headers` in place of the app's own."""
+    wanted = {
+        name.lower().encode(): str(value).encode()
+        for name, value in custom.items()
+        if str(value) in ISOLATION_HEADERS.get(name.lower(), ())
+    }
+    if not wanted:
+        return headers
+    return [(k, v) for k, v in headers if k not in wanted] + list(wanted.items())
+
+
+def with_vary(headers: Headers, name: bytes) -> Headers:
+    """`headers` with `name` among what the answer varies by."""
+    said = b", ".join(v for k, v in headers if k == b"vary")
+    if name.lower() in {part.strip().lower() for part in said.split(b",")} or said.strip() == b"*":
+        return headers
+    return [(k, v) for k, v in headers if k != b"vary"] + [(b"vary", b", ".join(p for p in (said, name) if p))]
+
+
+# Under /run/ on the portal's own origin
+
+PASSED_ON = frozenset(
+    {
+        b"accept-ranges", b"age", b"allow", b"cache-control", b"content-encoding", b"content-language",
+        b"content-length", b"content-range", b"content-type", b"date", b"etag", b"expires", b"last-modified",
+        b"mcp-protocol-version", b"mcp-session-id", b"pragma", b"retry-after", b"vary", b"x-portico-stage",
+    }
+)  # fmt: skip
+DATA = re.compile(r"application/(json|[\w.+-]+\+json|x-ndjson|jsonl)|text/event-stream")
+INERT = re.compile(r"(image/(?!svg)[\w.+-]+|audio/[\w.+-]+|video/[\w.+-]+|font/[\w.+-]+|text/(plain|csv))")
+"""Types that do nothing but show themselves; still sent as downloads."""
+ACTIVE = re.compile(r"text/(html|css)|(application|text)/[\w.+-]*(xml|script)|image/svg.*")
+SAFE: Headers = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"sandbox; default-src 'none'; frame-ancestors 'none'"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"referrer-policy", b"no-referrer"),
+]
+
+
+class DataAnswer(Answer):
+    """An answer under `/run/<owner>/<name>/`: no cookie, no script, no style, no page, no way off.
+
+    Args:
+        prefix: `/run/<owner>/<name>`.
+        route: the Space.
+    """
+
+    def __init__(self, send: ASGISendCallable, method: str, *, prefix: str, route: Route | None = None) -> None:
+        super().__init__(send, method, wants_html=False)
+        self.prefix = prefix
+        self.route = route
+
+    async def start(self, status: int, headers: Headers) -> None:
+        kept = [(k, v) for k, v in headers if k in PASSED_ON and k != b"content-type"]
+        said = (get(headers, b"content-type") or b"").decode("latin-1")
+        media_type = said.partition(";")[0].strip().lower()
+        disposition = (get(headers, b"content-disposition") or b"").decode("latin-1")
+        is_download = disposition.strip().lower().startswith("attachment")
+        if 300 <= status < 400 and status != 304:
+            kept.append((b"location", await self._location(headers)))
+        elif ACTIVE.fullmatch(media_type) and not is_download:
+            await self._refuse(status)
+        if DATA.fullmatch(media_type) and not is_download:
+            kept.append((b"content-type", media_type.encode()))
+        elif status not in (204, 304):
+            shown = media_type if INERT.fullmatch(media_type) else "application/octet-stream"
+            kept += [(b"content-type", shown.encode()), (b"content-disposition", _attachment(disposition))]
+        await self._head(status, kept + SAFE)
+
+    async def _location(self, headers: Headers) -> bytes:
+        """Where to, within this Space's own path; anywhere else is refused."""
+        text = (get(headers, b"location") or b"").decode("latin-1")
+        try:
+            there = urlsplit(text)
+        except ValueError:
+            await self._refuse(502)
+        portal = urlsplit(settings.PORTICO_URL)
+        path = there.path
+        if (there.netloc and there.netloc != portal.netloc) or (there.scheme and not there.netloc):
+            await self._refuse(502)
+        if "\\" in text or path.startswith("//") or ".." in unquote(path).split("/"):
+            await self._refuse(502)
+        if path.startswith("/") and not path.startswith(self.prefix + "/"):
+            path = self.prefix + path
+        query = f"?{there.query}" if there.query else ""
+        return quote(f"{path}{query}", safe="/?#[]@!$&'()*+,;=:%-._~").encode()
+
+    async def _refuse(self, status: int) -> None:
+        address = f"{self.route.origin}/" if self.route else settings.PORTICO_URL
+        said = {
+            "error": "data_only",
+            "message": f"This address answers data, for programs. Open {address} in a browser instead.",
+        }
+        body = json.dumps(said).encode()
+        kind, length = (b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())
+        await self._head(status if status >= 400 else 406, [kind, length, (b"cache-control", b"no-store"), *SAFE])
+        await self.body(b"" if self.method == "HEAD" else body, more=False)
+        raise Answered
+
+
+def _attachment(disposition: str) -> bytes:
+    """`attachment`, with the file name that the app gave, if it is an ordinary one."""
+    found = re.search(r"""filename\*?=(?:UTF-8'')?"?([^";\\/\r\n]{1,200})""", disposition, re.IGNORECASE)
+    if not found:
+        return b"attachment"
+    return f"attachment; filename*=UTF-8''{quote(unquote(found[1].strip()), safe='')}".encode()

@@ -1,0 +1,225 @@
+"""What the gateway says itself: refusals, and the page that turns into the demo.
+
+Each is one `Page`, written as a small HTML page for people (no portal styles, both colour schemes, nothing loaded)
+and as JSON for programs.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+from dataclasses import dataclass
+
+from django.conf import settings
+
+from apps.gateway.headers import Headers
+from apps.spaces.models import Stage
+
+RETRY_SECONDS = 5
+READY_PATH = b"/.portico/ready"
+"""Asked by the waking page: answers once the Space can be visited."""
+
+STYLE = """
+:root{color-scheme:light dark}
+body{margin:0;min-height:100vh;display:grid;place-items:center;font:16px/1.5 system-ui,sans-serif;
+background:light-dark(#fafafa,#16181d);color:light-dark(#1d2129,#e6e8ec)}
+main{max-width:32rem;padding:2rem;text-align:center}
+h1{font-size:1.35rem;font-weight:600;margin:0 0 .5rem}
+p{margin:.4rem 0;color:light-dark(#565d6b,#a4abb8);overflow-wrap:anywhere}
+a{color:light-dark(#3b49c4,#a3adff)}
+.bar{height:3px;width:9rem;margin:0 auto 1.5rem;overflow:hidden;border-radius:2px;
+background:light-dark(#dfe2ea,#2c313b)}
+.bar::before{content:"";display:block;height:100%;width:40%;background:light-dark(#4f5fdd,#8c98ff);
+animation:go 1.4s ease-in-out infinite}
+@keyframes go{from{transform:translateX(-100%)}to{transform:translateX(250%)}}
+@media (prefers-reduced-motion:reduce){.bar::before{animation:none;width:100%}}
+"""
+
+SCRIPT = """
+const stage = document.getElementById("stage");
+async function ask() {
+  try {
+    const answer = await fetch("READY", {cache: "no-store"});
+    const said = await answer.json();
+    if (answer.ok || said.waits === false) return location.reload();
+    if (said.message) stage.textContent = said.message;
+  } catch {}
+  setTimeout(ask, 1000);
+}
+setTimeout(ask, 500);
+""".replace("READY", READY_PATH.decode())
+
+
+def _source(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+POLICY = (
+    f"default-src 'none'; style-src {_source(STYLE)}; script-src {_source(SCRIPT)}; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'"
+).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One thing the gateway has to say.
+
+    Attributes:
+        status: HTTP status.
+        code: for programs, stable.
+        title: for people.
+        message: for both, in plain words.
+        stage: the Space's stage, where it is the reason.
+        retry_after: seconds after which asking again makes sense.
+        waits: whether the page asks again by itself.
+        link: address and text of the one link that helps.
+    """
+
+    status: int
+    code: str
+    title: str
+    message: str
+    stage: str = ""
+    retry_after: int | None = None
+    waits: bool = False
+    link: tuple[str, str] | None = None
+
+    def headers(self) -> Headers:
+        headers = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
+        if self.retry_after is not None:
+            headers.append((b"retry-after", str(self.retry_after).encode()))
+        if self.stage:
+            headers.append((b"x-portico-stage", self.stage.encode()))
+        return headers
+
+    def as_json(self) -> bytes:
+        said: dict[str, object] = {"error": self.code, "message": self.message}
+        if self.stage:
+            said |= {"stage": self.stage, "waits": self.waits}
+        return json.dumps(said).encode()
+
+    def as_html(self) -> bytes:
+        link = ""
+        if self.link:
+            address, text = map(html.escape, self.link)
+            link = f'<p><a href="{address}" target="_blank" rel="noopener">{text}</a>'
+        return (
+            "<!doctype html><html lang=en><meta charset=utf-8>"
+            '<meta name=viewport content="width=device-width,initial-scale=1"><meta name=robots content=noindex>'
+            + (f"<noscript><meta http-equiv=refresh content={RETRY_SECONDS}></noscript>" if self.waits else "")
+            + f"<title>{html.escape(self.title)}</title><style>{STYLE}</style><main>"
+            + ("<div class=bar></div>" if self.waits else "")
+            + f"<h1>{html.escape(self.title)}</h1><p id=stage>{html.escape(self.message)}</p>"
+            + link
+            + "</main>"
+            + (f"<script>{SCRIPT}</script>" if self.waits else "")
+        ).encode()
+
+
+def bad_request(why: str, status: int = 400) -> Page:
+    return Page(status, "bad_request", "This request cannot be understood", f"The request was refused: {why}.")
+
+
+def too_large(limit: int) -> Page:
+    return Page(
+        413, "too_large", "Too large", f"A request may carry at most {limit / 1024**2:,.0f} MiB; this one has more."
+    )
+
+
+def method_not_allowed(method: str) -> Page:
+    return Page(405, "method_not_allowed", "Not possible here", f"This Space is static: it does not answer {method}.")
+
+
+def not_found(subdomain: str | None) -> Page:
+    """For a name that never was and for a private Space alike, byte for byte."""
+    link = None
+    if subdomain:
+        link = (f"{settings.PORTICO_URL}/open/{subdomain}", "Is it yours? Open it through the portal.")
+    return Page(404, "not_found", "There is no Space here", "There is no Space at this address.", link=link)
+
+
+def no_such_file() -> Page:
+    return Page(404, "no_such_file", "Not found", "This Space has no such file.")
+
+
+def withheld() -> Page:
+    return Page(
+        410, "withheld", "This Space was taken down", "Moderators of this portal have taken this Space down.",
+        stage=Stage.STOPPED,
+    )  # fmt: skip
+
+
+def too_busy() -> Page:
+    return Page(
+        429, "too_busy", "Too many visitors at once",
+        "This Space has as many open connections as it may. Try again in a moment.", retry_after=RETRY_SECONDS,
+    )  # fmt: skip
+
+
+def unavailable() -> Page:
+    return Page(
+        503, "unavailable", "Not available just now",
+        "The portal cannot reach what it needs to run this Space. Try again in a moment.", retry_after=RETRY_SECONDS,
+    )  # fmt: skip
+
+
+def bad_gateway() -> Page:
+    return Page(
+        502, "bad_gateway", "The app did not answer",
+        "The app broke off, or answered something that cannot be passed on.", retry_after=RETRY_SECONDS,
+    )  # fmt: skip
+
+
+def internal_error() -> Page:
+    return Page(500, "internal_error", "Something went wrong", "The portal failed to handle this request.")
+
+
+def gateway_timeout() -> Page:
+    return Page(504, "gateway_timeout", "The app took too long", "The app did not answer in time.")
+
+
+WAITING_STAGES = frozenset({Stage.BUILDING, Stage.APP_STARTING, Stage.RUNNING, Stage.SLEEPING})
+
+_TITLES = {
+    Stage.NO_APP_FILE: "Nothing to run yet",
+    Stage.CONFIG_ERROR: "This Space is not set up correctly",
+    Stage.BUILD_ERROR: "This Space could not be built",
+    Stage.RUNTIME_ERROR: "The app failed to start",
+    Stage.PAUSED: "This Space is paused",
+    Stage.STOPPED: "This Space is stopped",
+    Stage.BUILDING: "Being built",
+}
+_MESSAGES = {
+    Stage.NO_APP_FILE: "Its owner has not uploaded an app yet.",
+    Stage.CONFIG_ERROR: "Its owner finds the reason on the Space's page.",
+    Stage.BUILD_ERROR: "Its owner finds the build log on the Space's page.",
+    Stage.RUNTIME_ERROR: "Its owner finds the log on the Space's page.",
+    Stage.PAUSED: "Its owner paused it. It runs again when they restart it.",
+    Stage.STOPPED: "It does not run at the moment.",
+    Stage.BUILDING: "This page becomes the app as soon as it is built.",
+}
+
+
+def for_stage(stage: str, slug: str, detail: str = "") -> Page:
+    """Why a Space does not answer now.
+
+    Args:
+        stage: its stage.
+        slug: `owner/name`.
+        detail: what the stage's message says. A crash's log lines are for the owner alone, on the portal.
+    """
+    known = Stage(stage) if stage in Stage.values else Stage.STOPPED
+    waits = known in WAITING_STAGES
+    first_line = detail.strip().partition("\n")[0][:300] if known != Stage.RUNTIME_ERROR else ""
+    return Page(
+        status=503,
+        code="not_running",
+        title=_TITLES.get(known, "Waking up"),
+        message=f"{first_line} {_MESSAGES.get(known, 'This page becomes the app as soon as it is awake.')}".strip(),
+        stage=known.value,
+        retry_after=RETRY_SECONDS if waits else None,
+        waits=waits,
+        link=None if waits else (f"{settings.PORTICO_URL}/spaces/{slug}", slug),
+    )

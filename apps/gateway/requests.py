@@ -1,0 +1,157 @@
+"""What a visitor asks, read once from the ASGI scope."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import urlsplit
+
+from asgiref.typing import HTTPScope, Scope, WebSocketScope
+from django.conf import settings
+
+from apps.gateway import headers as h
+from apps.gateway.routes import Key
+
+LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+RUN = re.compile(rb"/run/([A-Za-z0-9._-]{1,39})/([A-Za-z0-9._-]{1,96})(/.*)?", re.DOTALL)
+TARGET = re.compile(rb"/[\x21-\x7e]*")
+SAFE_METHODS = frozenset({"GET", "HEAD"})
+IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
+
+
+@dataclass(slots=True)
+class Request:
+    """A request or a websocket handshake.
+
+    Attributes:
+        kind: `http` or `websocket`.
+        method: in capitals; GET for a websocket.
+        host: as sent, with its port.
+        key: which Space is meant; None for a host that cannot be one.
+        prefix: `/run/<owner>/<name>` on the portal's host, empty on a Space's own.
+        path: what the app is asked, percent-encoded as it came.
+        query: without `?`.
+        headers: lower-case names.
+        client: the visitor's own address.
+        scheme: `http` or `https`, as the visitor uses it.
+        origin: the `Origin` header.
+    """
+
+    kind: Literal["http", "websocket"]
+    method: str
+    host: str
+    key: Key | None
+    prefix: str
+    path: bytes
+    query: bytes
+    headers: h.Headers
+    client: str
+    scheme: str
+    origin: bytes | None
+
+    @property
+    def own_origin(self) -> bytes:
+        return f"{self.scheme}://{self.host}".encode()
+
+    @property
+    def wants_html(self) -> bool:
+        """Whether a browser shows the answer as a page."""
+        if self.prefix or self.method not in SAFE_METHODS:
+            return False
+        mode = h.get(self.headers, b"sec-fetch-mode")
+        return mode == b"navigate" if mode else b"text/html" in (h.get(self.headers, b"accept") or b"")
+
+    @property
+    def is_preflight(self) -> bool:
+        return (
+            self.method == "OPTIONS"
+            and self.origin is not None
+            and h.get(self.headers, b"access-control-request-method") is not None
+        )
+
+    @property
+    def expects_body(self) -> bool:
+        return any(k == b"transfer-encoding" or (k == b"content-length" and v != b"0") for k, v in self.headers)
+
+
+def host_of(scope: HTTPScope | WebSocketScope) -> str:
+    return (h.get(scope["headers"], b"host") or b"").decode("latin-1").strip().lower()
+
+
+def _name(host: str) -> str:
+    return host.rpartition(":")[0] if re.search(r":\d*$", host) else host
+
+
+def is_space_host(host: str) -> bool:
+    """Whether a Host header means something under the Spaces' domain."""
+    name, domain = _name(host).rstrip("."), settings.PORTICO_SPACES_DOMAIN
+    return name == domain or name.endswith(f".{domain}")
+
+
+def is_for_gateway(scope: Scope) -> bool:
+    """Whether the gateway answers this: a host under the Spaces' domain, or `/run/...` on the portal's."""
+    if scope["type"] not in ("http", "websocket"):
+        return False
+    if any(k == b"host" and is_space_host(v.decode("latin-1").strip().lower()) for k, v in scope["headers"]):
+        return True
+    return _raw_path(scope).startswith(b"/run/")
+
+
+def _raw_path(scope: HTTPScope | WebSocketScope) -> bytes:
+    return (scope.get("raw_path") or scope["path"].encode()).split(b"?", 1)[0]
+
+
+def read(scope: HTTPScope | WebSocketScope) -> Request:
+    """Read the scope.
+
+    Raises:
+        apps.gateway.headers.BadHeaders: it cannot be passed on; the text says why.
+    """
+    headers = [(name.lower(), value) for name, value in scope["headers"]]
+    h.check(headers)
+    h.check_framing(headers)
+    path, query, host = _raw_path(scope), scope["query_string"], host_of(scope)
+    if not TARGET.fullmatch(path) or (query and not re.fullmatch(rb"[\x21-\x7e]*", query)):
+        raise h.BadHeaders("malformed request target")
+    key, prefix = _key(host, path)
+    if prefix:
+        path = path[len(prefix) :] or b"/"
+    peer = scope.get("client")
+    address = str(peer[0]) if peer else ""
+    secure = settings.PORTICO_SCHEME == "https" or scope.get("scheme") in ("https", "wss")
+    return Request(
+        kind=scope["type"],
+        method=scope["method"].upper() if scope["type"] == "http" else "GET",
+        host=host,
+        key=key,
+        prefix=prefix,
+        path=path,
+        query=query,
+        headers=headers,
+        client=h.client_address(address, headers),
+        scheme="https" if secure else "http",
+        origin=h.get(headers, b"origin"),
+    )
+
+
+def _key(host: str, path: bytes) -> tuple[Key | None, str]:
+    if is_space_host(host):
+        label = _name(host).rstrip(".").removesuffix(settings.PORTICO_SPACES_DOMAIN).rstrip(".")
+        return (("subdomain", label) if LABEL.fullmatch(label) else None), ""
+    found = RUN.fullmatch(path)
+    if not found:
+        return None, "/run"
+    owner, name = found[1].decode(), found[2].decode()
+    return ("slug", f"{owner}/{name}".lower()), f"/run/{owner}/{name}"
+
+
+def is_web_origin(origin: bytes | None) -> bool:
+    """Whether this is the origin of an ordinary page; `null` is not."""
+    if origin is None:
+        return False
+    try:
+        parts = urlsplit(origin.decode("ascii"))
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.path and not parts.query

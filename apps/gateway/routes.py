@@ -1,0 +1,181 @@
+"""Which Space a host or a path means, kept in memory.
+
+The database is the truth. A route is believed until somebody says `route.changed` on the channel group `routes`,
+and for `TTL_SECONDS` at most, so that a takedown holds even when that message is lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from django.conf import settings
+from django.db.models import F, QuerySet
+
+from apps.builds.models import Deployment
+from apps.gateway.database import in_database
+from apps.spaces.models import Space, Stage
+
+TTL_SECONDS = 1.0
+MAX_KNOWN = 20_000
+MAX_UNKNOWN = 5_000
+
+Key = tuple[Literal["subdomain", "slug"], str]
+"""`("subdomain", "ada-hello")` or `("slug", "ada/hello")`, in lower case."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What the gateway needs to know about a Space."""
+
+    space_id: int
+    slug: str
+    owner_id: int
+    subdomain: str
+    private: bool
+    withheld: bool
+    stage: str
+    stage_message: str
+    sdk: str
+    disable_embedding: bool
+    deployment_id: int | None = None
+    app_file: str = ""
+    base_path: str = "/"
+    custom_headers: dict[str, str] = field(default_factory=dict, hash=False)
+
+    @property
+    def folder(self) -> Path:
+        """The current deployment's files. Only for a route that has a deployment."""
+        assert self.deployment_id is not None
+        return settings.PORTICO_DATA / "deployments" / str(self.deployment_id)
+
+    @property
+    def host(self) -> str:
+        return f"{self.subdomain}.{settings.PORTICO_SPACES_DOMAIN}{settings.PORTICO_PUBLIC_PORT}"
+
+    @property
+    def origin(self) -> str:
+        return f"{settings.PORTICO_SCHEME}://{self.host}"
+
+
+def _read(spaces: QuerySet[Space]) -> list[Route]:
+    found = list(spaces.select_related("owner").exclude(stage=Stage.DELETING))
+    deployments = {
+        d.space_id: d for d in Deployment.objects.filter(space__in=[s.pk for s in found], is_current=True)
+    }  # fmt: skip
+    return [_route(space, deployments.get(space.pk)) for space in found]
+
+
+def _route(space: Space, deployment: Deployment | None) -> Route:
+    route = Route(
+        space_id=space.pk,
+        slug=space.slug,
+        owner_id=space.owner_id,
+        subdomain=space.subdomain,
+        private=space.is_private,
+        withheld=space.is_withheld,
+        stage=space.stage,
+        stage_message=space.stage_message,
+        sdk=deployment.sdk if deployment else space.sdk,
+        disable_embedding=space.disable_embedding,
+        deployment_id=deployment.pk if deployment else None,
+        app_file=deployment.app_file if deployment else "",
+        base_path=deployment.base_path if deployment else "/",
+        custom_headers=deployment.custom_headers if deployment else {},
+    )
+    return route
+
+
+@in_database
+def read_route(key: Key) -> Route | None:
+    """Read one route from the database."""
+    kind, value = key
+    if kind == "subdomain":
+        spaces = Space.objects.filter(subdomain=value)
+    else:
+        owner, _, name = value.partition("/")
+        spaces = Space.objects.filter(owner__name__iexact=owner, name__iexact=name)
+    return next(iter(_read(spaces)), None)
+
+
+@in_database
+def read_routes(space_ids: Iterable[int]) -> list[Route]:
+    """Read many routes at once; those of Spaces that are gone are missing."""
+    return _read(Space.objects.filter(pk__in=list(space_ids)).order_by(F("pk")))
+
+
+@dataclass(slots=True)
+class _Entry:
+    route: Route | None
+    until: float
+
+
+class Routes:
+    """The routes that one event loop knows. Look-ups of the same key at the same time share one query."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[Key, _Entry] = OrderedDict()
+        self._unknown: OrderedDict[Key, _Entry] = OrderedDict()
+        self._keys: dict[int, set[Key]] = {}
+        self._reading: dict[Key, asyncio.Task[Route | None]] = {}
+        self._generation = 0
+
+    async def find(self, key: Key) -> Route | None:
+        """Return the route, or None when there is no such Space."""
+        entry = self._known.get(key) or self._unknown.get(key)
+        if entry is not None and entry.until > time.monotonic():
+            return entry.route
+        task = self._reading.get(key)
+        if task is None:
+            task = self._reading[key] = asyncio.create_task(self._fetch(key))
+        return await asyncio.shield(task)
+
+    async def _fetch(self, key: Key) -> Route | None:
+        until, generation = time.monotonic() + TTL_SECONDS, self._generation
+        try:
+            route = await read_route(key)
+        finally:
+            if self._reading.get(key) is asyncio.current_task():
+                del self._reading[key]
+        if generation != self._generation:
+            return route  # something changed meanwhile: an answer for those who asked before, not to be kept
+        self._forget(key)
+        if route is None:
+            _put(self._unknown, key, _Entry(None, until), MAX_UNKNOWN)
+        else:
+            self._keys.setdefault(route.space_id, set()).add(key)
+            for old in _put(self._known, key, _Entry(route, until), MAX_KNOWN):
+                self._unindex(old)
+        return route
+
+    def invalidate(self, space_id: int) -> None:
+        """Forget the Space's routes, and every name that was unknown: one of them may be this Space's now."""
+        for key in list(self._keys.get(space_id, ())):
+            self._forget(key)
+        self._unknown.clear()
+        self._reading.clear()
+        self._generation += 1
+
+    def _forget(self, key: Key) -> None:
+        self._unknown.pop(key, None)
+        if entry := self._known.pop(key, None):
+            self._unindex((key, entry))
+
+    def _unindex(self, item: tuple[Key, _Entry]) -> None:
+        key, entry = item
+        assert entry.route is not None
+        keys = self._keys[entry.route.space_id]
+        keys.discard(key)
+        if not keys:
+            del self._keys[entry.route.space_id]
+
+
+def _put(cache: OrderedDict[Key, _Entry], key: Key, entry: _Entry, limit: int) -> list[tuple[Key, _Entry]]:
+    """Store the newest and return what had to go."""
+    cache[key] = entry
+    return [cache.popitem(last=False) for _ in range(len(cache) - limit)]

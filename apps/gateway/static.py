@@ -1,0 +1,238 @@
+"""Static Spaces: the files of the current deployment, without a worker.
+
+Paths are walked folder by folder from an open descriptor and never through a link, so nothing outside the
+deployment's folder can be named, whatever is in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import mimetypes
+import os
+import re
+import stat
+from contextlib import suppress
+from dataclasses import dataclass
+from email.utils import formatdate
+from pathlib import Path, PurePosixPath
+from urllib.parse import quote, unquote_to_bytes
+
+from apps.gateway import headers as h
+from apps.gateway import pages
+from apps.gateway.answers import Answer
+from apps.gateway.requests import SAFE_METHODS, Request
+from apps.gateway.routes import Route
+
+CHUNK_BYTES = 256 * 1024
+HIDDEN = frozenset({"readme.md"})
+"""The card is shown on the Space's page; its front matter is no part of the site."""
+
+TYPES = {
+    ".js": "text/javascript",
+    ".mjs": "text/javascript",
+    ".json": "application/json",
+    ".map": "application/json",
+    ".md": "text/markdown",
+    ".wasm": "application/wasm",
+    ".webmanifest": "application/manifest+json",
+    ".webp": "image/webp",
+    ".avif": "image/avif",
+    ".woff2": "font/woff2",
+    ".ico": "image/x-icon",
+}
+"""Where the machine's own table of types differs between systems."""
+
+
+class IsFolder(Exception):
+    """The path is a folder and was asked without its slash."""
+
+
+@dataclass(slots=True)
+class File:
+    descriptor: int
+    name: str
+    size: int
+    modified: float
+
+    @property
+    def content_type(self) -> str:
+        kind = TYPES.get(Path(self.name).suffix.lower()) or mimetypes.guess_type(self.name)[0]
+        kind = kind or "application/octet-stream"
+        return f"{kind}; charset=utf-8" if kind.startswith("text/") else kind
+
+
+def segments(path: bytes) -> list[str] | None:
+    """The decoded parts of a request's path, or None for one that no file here can have.
+
+    >>> segments(b"/a%20b/")
+    ['a b', '']
+    """
+    try:
+        parts = unquote_to_bytes(path).decode().split("/")[1:]
+    except UnicodeDecodeError:
+        return None
+    for part in parts[:-1]:
+        if not part:
+            return None
+    if any("\x00" in p or "\\" in p or p.startswith(".") for p in parts):
+        return None
+    return parts
+
+
+def open_file(root: Path, parts: list[str], index: str) -> File:
+    """Open `parts` under `root`, `index` for a folder.
+
+    Raises:
+        IsFolder: it is a folder, asked without a slash at the end.
+        FileNotFoundError: there is no such ordinary file.
+    """
+    if ".." in parts:
+        raise FileNotFoundError("..")
+    try:
+        here = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise FileNotFoundError(str(error)) from None
+    try:
+        for part in parts[:-1]:
+            below = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=here)
+            os.close(here)
+            here = below
+        name = parts[-1] or index
+        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=here)
+    except OSError as error:
+        raise FileNotFoundError(str(error)) from None
+    finally:
+        os.close(here)
+    found = os.fstat(descriptor)
+    if stat.S_ISREG(found.st_mode):
+        return File(descriptor, name, found.st_size, found.st_mtime)
+    os.close(descriptor)
+    if stat.S_ISDIR(found.st_mode) and parts[-1]:
+        raise IsFolder
+    raise FileNotFoundError(name)
+
+
+def _find(route: Route, parts: list[str]) -> File:
+    """The site is the folder in which `app_file` lies; that file is its first page."""
+    app_file = PurePosixPath(route.app_file or "index.html")
+    if len(parts) == 1 and parts[0].lower() in HIDDEN:
+        raise FileNotFoundError
+    index = app_file.name if len(parts) == 1 else "index.html"
+    return open_file(route.folder, [*app_file.parent.parts, *parts], index)
+
+
+def byte_range(value: bytes | None, size: int) -> tuple[int, int] | None:
+    """First and last byte of a `Range` header with one range.
+
+    Returns:
+        None when the whole file is to be sent: no header, another unit, several ranges, or malformed.
+
+    Raises:
+        ValueError: the range lies outside of the file.
+    """
+    found = re.fullmatch(rb"bytes=(\d{0,18})-(\d{0,18})", (value or b"").replace(b" ", b""))
+    if not found or not (found[1] or found[2]):
+        return None
+    if not found[1]:
+        length = min(int(found[2]), size)
+        if not length:
+            raise ValueError("empty range")
+        return size - length, size - 1
+    first = int(found[1])
+    last = min(int(found[2]), size - 1) if found[2] else size - 1
+    if found[2] and int(found[2]) < first:
+        return None
+    if first >= size:
+        raise ValueError("range beyond the end")
+    return first, last
+
+
+async def serve_static(request: Request, route: Route, answer: Answer) -> None:
+    """Answer with a file of the deployment."""
+    if request.method not in SAFE_METHODS:
+        await answer.page(pages.method_not_allowed(request.method), [(b"allow", b"GET, HEAD")])
+        return
+    parts = segments(request.path)
+    if parts is None:
+        await answer.page(pages.no_such_file())
+        return
+    try:
+        file = await asyncio.to_thread(_find, route, parts)
+    except IsFolder:
+        path = request.prefix + "".join(f"/{quote(p)}" for p in parts) + "/"
+        query = b"?" + request.query if request.query else b""
+        await answer.whole(307, [(b"location", path.encode() + query)], b"")
+        return
+    except FileNotFoundError:
+        await _not_found(route, answer)
+        return
+    try:
+        await _send_file(request, route, answer, file)
+    finally:
+        os.close(file.descriptor)
+
+
+async def _not_found(route: Route, answer: Answer) -> None:
+    with suppress(FileNotFoundError, IsFolder):
+        file = await asyncio.to_thread(_find, route, ["404.html"])
+        try:
+            await answer.start(404, [*_headers(route, file), (b"content-length", str(file.size).encode())])
+            await _send_bytes(answer, file, 0, file.size)
+        finally:
+            os.close(file.descriptor)
+        return
+    await answer.page(pages.no_such_file())
+
+
+def _headers(route: Route, file: File) -> h.Headers:
+    return [
+        (b"content-type", file.content_type.encode()),
+        (b"x-content-type-options", b"nosniff"),
+        (b"cache-control", b"private, no-cache" if route.private else b"public, max-age=0, must-revalidate"),
+    ]
+
+
+async def _send_file(request: Request, route: Route, answer: Answer, file: File) -> None:
+    etag = f'"{route.deployment_id:x}-{file.size:x}-{int(file.modified * 1e6):x}"'.encode()
+    headers = [
+        *_headers(route, file),
+        (b"etag", etag),
+        (b"accept-ranges", b"bytes"),
+        (b"last-modified", formatdate(file.modified, usegmt=True).encode()),
+    ]
+    matches = h.get(request.headers, b"if-none-match")
+    if matches is not None and (matches.strip() == b"*" or etag in _etags(matches)):
+        await answer.start(304, [(k, v) for k, v in headers if k != b"content-type"])
+        await answer.body(b"", more=False)
+        return
+    first, last, status = 0, file.size - 1, 200
+    if_range = h.get(request.headers, b"if-range")
+    if if_range is None or if_range.strip() == etag:
+        try:
+            if wanted := byte_range(h.get(request.headers, b"range"), file.size):
+                first, last = wanted
+                status = 206
+                headers.append((b"content-range", f"bytes {first}-{last}/{file.size}".encode()))
+        except ValueError:
+            await answer.whole(416, [(b"content-range", f"bytes */{file.size}".encode())], b"")
+            return
+    length = last - first + 1
+    await answer.start(status, [*headers, (b"content-length", str(length).encode())])
+    await _send_bytes(answer, file, first, length)
+
+
+def _etags(value: bytes) -> list[bytes]:
+    return [tag.strip().removeprefix(b"W/") for tag in value.split(b",")]
+
+
+async def _send_bytes(answer: Answer, file: File, offset: int, length: int) -> None:
+    if answer.method == "HEAD":
+        length = 0
+    while length > 0:
+        chunk = await asyncio.to_thread(os.pread, file.descriptor, min(length, CHUNK_BYTES), offset)
+        if not chunk:
+            raise OSError("the file became shorter while it was sent")
+        offset, length = offset + len(chunk), length - len(chunk)
+        await answer.body(chunk, more=length > 0)
+    if not answer.complete:
+        await answer.body(b"", more=False)

@@ -1,0 +1,39 @@
+"""From the portal to a Space's own host, with the right to be there."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from django.contrib.auth.decorators import login_required
+from django.http import Http404, HttpRequest, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from apps.accounts.models import User
+from apps.gateway.access import frame_url
+from apps.spaces.models import Space
+from apps.spaces.selectors import get_space, readable_by
+
+
+@require_safe
+@never_cache
+@login_required
+def open_space(request: HttpRequest, owner: str, name: str) -> HttpResponseRedirect:
+    """Send the signed-in visitor to the Space's own host; to a private one with a one-time code."""
+    user = cast(User, request.user)
+    try:
+        space = get_space(f"{owner}/{name}", user)
+    except Space.DoesNotExist:
+        raise Http404 from None
+    return HttpResponseRedirect(frame_url(space, user))
+
+
+@require_safe
+@never_cache
+@login_required
+def open_subdomain(request: HttpRequest, subdomain: str) -> HttpResponseRedirect:
+    """The same for whoever came to the host first: its 404 page links here."""
+    user = cast(User, request.user)
+    space = get_object_or_404(readable_by(user), subdomain=subdomain)
+    return HttpResponseRedirect(frame_url(space, user))

@@ -1,0 +1,129 @@
+"""Passing a websocket on to a worker: messages, subprotocols and close codes, both ways.
+
+Each direction awaits the other side's writing before it reads on, so a slow reader slows its sender.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import aiohttp
+import structlog
+from asgiref.typing import ASGIReceiveCallable, ASGISendCallable, WebSocketScope
+
+from apps.gateway.proxy import upstream_headers, upstream_url
+from apps.gateway.requests import Request
+from apps.gateway.routes import Route
+from apps.gateway.workers import NoSocket, Pool, Workers
+
+log = structlog.get_logger(__name__)
+
+MAX_MESSAGE_BYTES = 200 * 1024**2
+"""Streamlit's own limit for what it sends to a page."""
+HANDSHAKE_SECONDS = 30.0
+
+NORMAL, GOING_AWAY, POLICY, INTERNAL_ERROR, TRY_AGAIN = 1000, 1001, 1008, 1011, 1013
+
+
+async def close(send: ASGISendCallable, code: int, reason: str = "") -> None:
+    """Close, or refuse when not yet accepted."""
+    await send({"type": "websocket.close", "code": code, "reason": reason})
+
+
+def passable(code: int | None) -> int:
+    """A close code that may be written into a frame (RFC 6455, section 7.4): 1005, 1006 and 1015 may not."""
+    if code is None or code == 1005:
+        return NORMAL
+    if code in (1004, 1006, 1015) or not 1000 <= code <= 4999:
+        return INTERNAL_ERROR
+    return code
+
+
+async def proxy_websocket(
+    scope: WebSocketScope,
+    receive: ASGIReceiveCallable,
+    send: ASGISendCallable,
+    request: Request,
+    *,
+    route: Route,
+    workers: Workers,
+    pool: Pool,
+    drop: frozenset[bytes],
+) -> None:
+    """Connect to the worker, accept the client under the subprotocol that the app chose, and pass messages on.
+
+    Raises:
+        apps.runtime.client.StartRefused, AgentUnavailable, TimeoutError: as `Workers.find`.
+    """
+    for attempt in (1, 2):
+        async with pool.use():
+            try:
+                async with asyncio.timeout(HANDSHAKE_SECONDS):
+                    upstream = await pool.session.ws_connect(
+                        upstream_url(request, pool),
+                        headers=upstream_headers(request, route, drop),
+                        protocols=tuple(scope["subprotocols"]),
+                        max_msg_size=MAX_MESSAGE_BYTES,
+                        autoping=True,
+                        compress=0,
+                    )
+            except (aiohttp.WSServerHandshakeError, TimeoutError) as error:
+                log.info("app refused a websocket", space=route.slug, error=str(error))
+                await close(send, POLICY)
+                return
+            except (aiohttp.ClientError, NoSocket) as error:
+                workers.forget(route.space_id, pool.worker.id)
+                if attempt == 2:
+                    log.info("app did not answer a websocket", space=route.slug, error=repr(error))
+                    await close(send, TRY_AGAIN)
+                    return
+            else:
+                pool.release()
+                await send({"type": "websocket.accept", "subprotocol": upstream.protocol, "headers": []})
+                await _pass_both_ways(receive, send, upstream)
+                return
+        pool = await workers.find(route)
+
+
+async def _pass_both_ways(
+    receive: ASGIReceiveCallable, send: ASGISendCallable, upstream: aiohttp.ClientWebSocketResponse
+) -> None:
+    down = asyncio.create_task(_down(send, upstream))
+    up = asyncio.create_task(_up(receive, upstream))
+    try:
+        await asyncio.wait({up, down}, return_when=asyncio.FIRST_COMPLETED)
+        if not down.done():  # the client closed: the app hears its code
+            await upstream.close(code=passable(up.result()))
+    finally:
+        for task in (up, down):
+            task.cancel()
+        await asyncio.gather(up, down, return_exceptions=True)
+        if not upstream.closed:
+            await asyncio.shield(upstream.close(code=GOING_AWAY))
+
+
+async def _up(receive: ASGIReceiveCallable, upstream: aiohttp.ClientWebSocketResponse) -> int | None:
+    """From the client to the app, until the client closes; returns its close code."""
+    while True:
+        message = await receive()
+        if message["type"] == "websocket.disconnect":
+            return message["code"]
+        if message["type"] != "websocket.receive":
+            continue
+        try:
+            if (data := message.get("bytes")) is not None:
+                await upstream.send_bytes(data)
+            elif (text := message.get("text")) is not None:
+                await upstream.send_str(text)
+        except (aiohttp.ClientError, ConnectionError):
+            return GOING_AWAY
+
+
+async def _down(send: ASGISendCallable, upstream: aiohttp.ClientWebSocketResponse) -> None:
+    """From the app to the client, until the app closes; the client hears its code."""
+    async for message in upstream:
+        if message.type == aiohttp.WSMsgType.TEXT:
+            await send({"type": "websocket.send", "text": message.data, "bytes": None})
+        elif message.type == aiohttp.WSMsgType.BINARY:
+            await send({"type": "websocket.send", "bytes": message.data, "text": None})
+    await close(send, passable(upstream.close_code))

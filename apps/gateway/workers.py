@@ -1,0 +1,260 @@
+"""Connections into workers.
+
+A worker listens inside its own network namespace. The agent makes TCP sockets there and passes them over; connected
+here, they end at the worker's own loopback, which nobody else on the machine can reach.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import aiohttp
+
+from apps.gateway.headers import MAX_BYTES
+from apps.gateway.routes import Route
+from apps.runtime import client as runtime
+
+WAKE_SECONDS = 60.0
+MAX_WAITING = 200
+"""How many requests may wait for one Space to wake."""
+SPARE_SOCKETS = 4
+IDLE_SECONDS = 4.0
+"""Shorter than uvicorn's own 5 s, so that a request hardly ever meets a connection that is being closed."""
+CONNECT_SECONDS = 10.0
+REASK_SECONDS = 0.5
+FORGET_SECONDS = 30.0
+
+
+class TooManyWaiting(Exception):
+    """As many requests wait for this Space as may."""
+
+
+class NoSocket(OSError):
+    """The agent could not make a socket in the worker: it is gone."""
+
+
+@dataclass(slots=True)
+class _Reservation:
+    used: bool = False
+
+
+_reservation: ContextVar[_Reservation | None] = ContextVar("reservation", default=None)
+
+
+class Pool:
+    """The connections to one worker.
+
+    aiohttp asks for a new socket in the middle of a request and without waiting, while the agent can only be asked
+    beforehand. So each request first makes sure that a spare socket is there for it; one that found an open
+    connection leaves its spare socket for others.
+    """
+
+    def __init__(self, worker: runtime.RunningWorker) -> None:
+        self.worker = worker
+        self.base = f"http://127.0.0.1:{worker.port}"
+        self._spare: list[socket.socket] = []
+        self._promised = 0
+        self._users = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.used_at = time.monotonic()
+        self.doubted = False
+        self._asking = asyncio.Lock()
+        self.session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=0, keepalive_timeout=IDLE_SECONDS, socket_factory=self._take, force_close=False
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
+            skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
+            max_line_size=MAX_BYTES,
+            max_field_size=MAX_BYTES,
+            trust_env=False,
+        )
+
+    @asynccontextmanager
+    async def use(self) -> AsyncIterator[None]:
+        """Within this, the pool stays open and one new connection can be opened.
+
+        Raises:
+            NoSocket: the worker is gone.
+        """
+        held = _Reservation()
+        self._promised += 1
+        self._users += 1
+        self._idle.clear()
+        token = _reservation.set(held)
+        try:
+            if len(self._spare) < self._promised:
+                await self._refill()
+            yield
+        finally:
+            _reservation.reset(token)
+            self.release(held)
+            self._users -= 1
+            self.used_at = time.monotonic()
+            if not self._users:
+                self._idle.set()
+
+    def release(self, held: _Reservation | None = None) -> None:
+        """Give the spare socket back that this request did not need, once its answer has begun."""
+        held = held or _reservation.get()
+        if held is not None and not held.used:
+            held.used = True
+            self._promised -= 1
+
+    async def _refill(self) -> None:
+        async with self._asking:
+            while (missing := self._promised - len(self._spare)) > 0:
+                try:
+                    fresh = await runtime.worker_sockets(self.worker.id, missing + SPARE_SOCKETS)
+                except runtime.AgentUnavailable:
+                    raise
+                except OSError as error:
+                    raise NoSocket(str(error)) from error
+                if not fresh:
+                    raise NoSocket("the agent made no socket")
+                self._spare += fresh
+
+    def _take(self, address: Any) -> socket.socket:
+        if not self._spare:
+            raise NoSocket("no socket in reserve")
+        self.release()
+        return self._spare.pop()
+
+    @property
+    def is_idle(self) -> bool:
+        return not self._users
+
+    async def close_when_idle(self) -> None:
+        await self._idle.wait()
+        await self.close()
+
+    async def close(self) -> None:
+        for spare in self._spare:
+            spare.close()
+        self._spare.clear()
+        await self.session.close()
+
+
+class Workers:
+    """The pools of one event loop, by Space; the one place that asks the agent for a worker."""
+
+    def __init__(self) -> None:
+        self._pools: dict[int, Pool] = {}
+        self._starting: dict[int, asyncio.Task[Pool]] = {}
+        self._waiting: dict[int, int] = {}
+        self._asked_at: dict[int, float] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def ready(self, route: Route) -> Pool | None:
+        """The pool of the Space's worker, when one is known that runs the current deployment.
+
+        A worker of an older deployment serves on while the newer one starts, but the agent is asked again.
+        """
+        pool = self._pools.get(route.space_id)
+        if pool is None or pool.doubted:
+            return None
+        if pool.worker.deployment_id == route.deployment_id:
+            return pool
+        asked, now = self._asked_at.get(route.space_id, 0.0), asyncio.get_running_loop().time()
+        return pool if now - asked < REASK_SECONDS else None
+
+    async def find(self, route: Route, timeout: float = WAKE_SECONDS) -> Pool:
+        """Return the pool of the Space's worker, starting the worker when there is none.
+
+        Args:
+            route: the Space.
+            timeout: seconds to wait. The start goes on when nobody waits any more.
+
+        Raises:
+            TimeoutError: not ready in time.
+            TooManyWaiting: too many requests wait already.
+            apps.runtime.client.StartRefused: it cannot be started now; `stage` and `message` say why.
+            apps.runtime.client.AgentUnavailable: the agent does not answer.
+        """
+        if pool := self.ready(route):
+            return pool
+        space_id = route.space_id
+        if self._waiting.get(space_id, 0) >= MAX_WAITING:
+            raise TooManyWaiting
+        task = self._starting.get(space_id)
+        if task is None:
+            task = self._starting[space_id] = asyncio.create_task(self._start(space_id))
+            task.add_done_callback(lambda done: self._started(space_id, done))
+        self._waiting[space_id] = self._waiting.get(space_id, 0) + 1
+        try:
+            async with asyncio.timeout(timeout):
+                return await asyncio.shield(task)
+        finally:
+            self._waiting[space_id] -= 1
+            if not self._waiting[space_id]:
+                del self._waiting[space_id]
+
+    async def _start(self, space_id: int) -> Pool:
+        known = self._pools.get(space_id)
+        if known is not None:
+            known.doubted = False
+        try:
+            worker = await runtime.ensure_worker(space_id, timeout=WAKE_SECONDS)
+        except (runtime.StartRefused, TimeoutError):
+            self.forget(space_id)
+            raise
+        self._asked_at[space_id] = asyncio.get_running_loop().time()
+        known = self._pools.get(space_id)
+        if known is not None and known.worker.id == worker.id:
+            return known
+        self.forget(space_id)
+        pool = self._pools[space_id] = Pool(worker)
+        return pool
+
+    def _started(self, space_id: int, task: asyncio.Task[Pool]) -> None:
+        if self._starting.get(space_id) is task:
+            del self._starting[space_id]
+        if not task.cancelled():
+            task.exception()  # whoever waited has it; nobody may have
+
+    def forget(self, space_id: int, worker_id: UUID | None = None) -> None:
+        """Stop using the Space's worker for new requests. Answers under way run on until they end.
+
+        Args:
+            space_id: the Space.
+            worker_id: only if it is still this worker that is known.
+        """
+        pool = self._pools.get(space_id)
+        if pool is None or (worker_id is not None and pool.worker.id != worker_id):
+            return
+        del self._pools[space_id]
+        self._asked_at.pop(space_id, None)
+        task = asyncio.create_task(pool.close_when_idle())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    def doubt(self, space_id: int) -> None:
+        """Something changed: ask the agent again before the next request."""
+        if pool := self._pools.get(space_id):
+            pool.doubted = True
+
+    def forget_unused(self) -> None:
+        """Let go of workers nobody has asked for lately: a socket kept would keep an ended worker's namespace."""
+        for space_id, pool in list(self._pools.items()):
+            if pool.is_idle and time.monotonic() - pool.used_at > FORGET_SECONDS:
+                self.forget(space_id)
+
+    async def close(self) -> None:
+        """Close every connection now."""
+        for task in (*self._starting.values(), *self._closing):
+            task.cancel()
+        await asyncio.gather(*self._starting.values(), *self._closing, return_exceptions=True)
+        pools, self._pools = list(self._pools.values()), {}
+        for pool in pools:
+            await pool.close()
