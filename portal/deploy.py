@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from apps.repos.store import Add, Delete, Operation, tree
-from apps.spaces.commits import commit_files
 from django.core.exceptions import ValidationError
 
+from apps.repos.store import Add, Delete, Operation, tree
+from apps.spaces.commits import README, commit_files, first_readme
 from apps.spaces.models import SDK, Space
 
 SKIPPED_FOLDERS = {".git", "__pycache__", ".venv", "node_modules", ".gradio"}
@@ -43,15 +43,13 @@ def deploy_folder(space: Space, folder: Path) -> str:
     Raises:
         ValidationError: the folder is empty.
     """
-    from apps.spaces.card import with_front_matter
-
     files = folder_files(folder)
     if not files:
         raise ValidationError(f"{folder} has no files.")
     operations: list[Operation] = [Add(path, source) for path, source in files.items()]
     if space.head:
         gone = {e.path for e in tree(space.repository, space.head, recursive=True) if e.kind == "file"} - set(files)
-        operations += [Delete(path) for path in sorted(gone - {"README.md"})]
-    if "README.md" not in files and not space.head:
-        operations.append(Add("README.md", with_front_matter(space, files).encode()))
+        operations += [Delete(path) for path in sorted(gone - {README})]
+    else:
+        operations += first_readme(space, files)
     return commit_files(space, operations, user=space.created_by, message=f"Deploy {folder.resolve().name}")

@@ -5,4 +5,3 @@ from django.apps import AppConfig
 
 class SpacesConfig(AppConfig):
     name = "apps.spaces"
-

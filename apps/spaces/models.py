@@ -129,7 +129,9 @@ class SpaceVariable(models.Model):
     space = models.ForeignKey(Space, on_delete=models.CASCADE, related_name="variables")
     key = models.CharField(
         max_length=256,
-        validators=[RegexValidator(r"^[A-Za-z_][A-Za-z0-9_]*$", "Use letters, digits and “_”, not starting with a digit.")],
+        validators=[
+            RegexValidator(r"^[A-Za-z_][A-Za-z0-9_]*$", "Use letters, digits and “_”, not starting with a digit.")
+        ],
     )
     value = models.TextField(blank=True)
     secret = models.BinaryField(null=True, blank=True, help_text="Encrypted (apps.spaces.encryption).")
