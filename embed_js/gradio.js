@@ -65,13 +65,12 @@
     APP_STARTING: "The demo is starting…",
     BUILDING: "The demo is being built…",
   };
-  /** @type {Record<string, string>} */
+  /** Stages without anything to show; after a failed build, an earlier one may still run.
+   * @type {Record<string, string>} */
   const DOWN = {
     PAUSED: "This demo is paused by its owner.",
     STOPPED: "This demo is stopped.",
     NO_APP_FILE: "This demo has no files yet.",
-    CONFIG_ERROR: "This demo is not running: its settings have an error.",
-    BUILD_ERROR: "This demo is not running: its build failed.",
     RUNTIME_ERROR: "This demo is not running: it stopped with an error.",
     DELETING: "This demo was deleted.",
   };

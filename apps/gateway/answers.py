@@ -14,6 +14,7 @@ from urllib.parse import quote, unquote, urlsplit
 from asgiref.typing import ASGISendCallable
 from django.conf import settings
 
+from apps.gateway import framed
 from apps.gateway.headers import Headers, get
 from apps.gateway.pages import POLICY, Page
 from apps.gateway.routes import Route
@@ -73,6 +74,7 @@ class HostAnswer(Answer):
     Args:
         route: the Space, None when there is none (or none for this visitor).
         cross_origin: the origin of another site's script that may read the answer; None for none.
+        third_party, framed_page: as `apps.gateway.framed` says of the request.
     """
 
     def __init__(
@@ -83,12 +85,22 @@ class HostAnswer(Answer):
         wants_html: bool,
         route: Route | None = None,
         cross_origin: bytes | None = None,
+        third_party: bool = False,
+        framed_page: bool = False,
     ) -> None:
         super().__init__(send, method, wants_html=wants_html)
         self.route = route
         self.cross_origin = cross_origin
+        self.third_party = third_party
+        self.framed_page = framed_page
+        self._takes_storage = False
 
     async def start(self, status: int, headers: Headers) -> None:
+        if self.third_party:
+            headers = framed.with_partitioned_cookies(headers)
+        self._takes_storage = self.framed_page and framed.takes_storage(status, headers)
+        if self._takes_storage:
+            headers = framed.without_whole(headers)
         headers = [*headers, (b"content-security-policy", frame_ancestors(self.route))]
         if self.route is not None:
             headers = with_isolation(headers, self.route.custom_headers)
@@ -98,6 +110,11 @@ class HostAnswer(Answer):
                 (b"access-control-allow-credentials", b"true"),
             ]
         await super().start(status, with_vary(headers, b"Origin"))
+
+    async def body(self, chunk: bytes, *, more: bool) -> None:
+        if self._takes_storage and chunk:
+            chunk, self._takes_storage = framed.with_storage(chunk), False
+        await super().body(chunk, more=more)
 
 
 def frame_ancestors(route: Route | None) -> bytes:

@@ -19,7 +19,7 @@ from asgiref.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope, Sco
 from django.conf import settings
 from django.db.utils import Error as DatabaseError
 
-from apps.gateway import access, cors, pages
+from apps.gateway import access, cors, framed, pages
 from apps.gateway import headers as h
 from apps.gateway.answers import Answer, Answered, DataAnswer, HostAnswer
 from apps.gateway.bodies import Body, BodyTooLarge, ClientGone
@@ -89,7 +89,13 @@ class Gateway:
         if request.prefix:
             answer = DataAnswer(send, request.method, prefix=request.prefix)
         else:
-            answer = HostAnswer(send, request.method, wants_html=request.wants_html)
+            answer = HostAnswer(
+                send,
+                request.method,
+                wants_html=request.wants_html,
+                third_party=framed.is_third_party(request),
+                framed_page=framed.is_framed_page(request),
+            )
         async with _until_gone(body) as gone:
             try:
                 await self._http(request, answer, body)
@@ -136,6 +142,9 @@ class Gateway:
             return
         if not request.prefix and request.path == pages.READY_PATH:
             await self._say_when_ready(route, answer)
+            return
+        if not request.prefix and request.path == framed.STORAGE_PATH:
+            await answer.whole(200, framed.STORAGE_HEADERS, framed.STORAGE_SCRIPT)
             return
         try:
             with self.exchanges.open(route, visitor.user_id, visitor.session) as exchange:

@@ -11,8 +11,8 @@ import structlog
 from multidict import CIMultiDict
 from yarl import URL
 
+from apps.gateway import framed, pages
 from apps.gateway import headers as h
-from apps.gateway import pages
 from apps.gateway.answers import Answer
 from apps.gateway.bodies import Body, BodyTooLarge, ClientGone
 from apps.gateway.requests import IDEMPOTENT_METHODS, Request
@@ -49,6 +49,10 @@ def upstream_headers(request: Request, route: Route, drop: frozenset[bytes]) -> 
         headers["X-Forwarded-Prefix"] = request.prefix
         if route.sdk == SDK.GRADIO:
             headers["X-Forwarded-Host"] = request.host + request.prefix
+    if framed.is_framed_page(request):
+        headers["Accept-Encoding"] = "identity"
+        for name in ("If-None-Match", "If-Modified-Since", "Range"):
+            headers.popall(name, None)
     return headers
 
 
