@@ -88,10 +88,11 @@ PORTICO_STARTUP_SECONDS = env.int("PORTICO_STARTUP_SECONDS", default=1800)
 PORTICO_SLEEP_SECONDS = env.int("PORTICO_SLEEP_SECONDS", default=900)
 PORTICO_WORKER_RESTARTS = env.int("PORTICO_WORKER_RESTARTS", default=3)
 """How often in a row a crashed worker is started again before RUNTIME_ERROR stands."""
+PORTICO_UV_CACHE = Path(env.str("PORTICO_UV_CACHE", default=str(PORTICO_DATA / "uv-cache")))
 PORTICO_ALLOW_URL_REQUIREMENTS = env.bool("PORTICO_ALLOW_URL_REQUIREMENTS", default=False)
 PORTICO_GRADIO_VERSION = env.str("PORTICO_GRADIO_VERSION", default="6.31.0")
 """The Gradio that a Space without `sdk_version` gets; likewise the next one for Streamlit."""
-PORTICO_STREAMLIT_VERSION = env.str("PORTICO_STREAMLIT_VERSION", default="1.58.0")
+PORTICO_STREAMLIT_VERSION = env.str("PORTICO_STREAMLIT_VERSION", default="1.67.0")
 
 # Applications, ground floor first
 
@@ -217,6 +218,10 @@ CELERY_TIMEZONE = "UTC"
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TASK_DEFAULT_QUEUE = "portico"
+CELERY_BEAT_SCHEDULE = {
+    "requeue lost builds": {"task": "apps.builds.tasks.requeue_lost_builds", "schedule": 60.0},
+    "sweep": {"task": "apps.builds.tasks.sweep", "schedule": 3600.0},
+}
 
 # People
 
