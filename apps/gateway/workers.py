@@ -80,6 +80,7 @@ class Pool:
             max_field_size=MAX_BYTES,
             trust_env=False,
         )
+        self.session._retry_connection = False  # repeating is ours: aiohttp would send a body that is half read
 
     @asynccontextmanager
     async def use(self) -> AsyncIterator[None]:

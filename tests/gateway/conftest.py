@@ -1,0 +1,146 @@
+"""Spaces in the database, and a real server on loopback in the place of a worker.
+
+The agent alone is stood in for: it says where the worker is and gives sockets, which here are ordinary ones. The tests marked
+`integration` run real workers instead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import socket
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from aiohttp import web
+from asgiref.sync import sync_to_async
+
+from apps.accounts.models import User
+from apps.builds.models import Build, Deployment
+from apps.gateway import asgi, workers
+from apps.runtime.client import RunningWorker, StartRefused, WorkerGone
+from apps.spaces.models import Space, Stage
+from apps.spaces.services import create_space
+from tests.gateway.upstream import make_app
+
+names = itertools.count(1)
+
+
+@dataclass
+class StandInAgent:
+    """What `apps.runtime.client` answers in these tests."""
+
+    ports: dict[int, int] = field(default_factory=dict)
+    refusals: dict[int, StartRefused] = field(default_factory=dict)
+    held: dict[int, asyncio.Event] = field(default_factory=dict)
+    workers: dict[UUID, int] = field(default_factory=dict)
+    running: dict[int, RunningWorker] = field(default_factory=dict)
+    ensured: list[int] = field(default_factory=list)
+    activity: list[dict[int, int]] = field(default_factory=list)
+    sockets: int = 0
+
+    async def ensure_worker(self, space_id: int, *, timeout: float) -> RunningWorker:
+        self.ensured.append(space_id)
+        if space_id in self.held:
+            await self.held[space_id].wait()
+        if space_id in self.refusals:
+            raise self.refusals[space_id]
+        if space_id not in self.running:
+            deployment = await sync_to_async(Deployment.objects.get)(space=space_id, is_current=True)
+            worker = RunningWorker(uuid4(), self.ports[space_id], "local", deployment.pk)
+            self.running[space_id], self.workers[worker.id] = worker, worker.port
+        return self.running[space_id]
+
+    def end(self, space_id: int) -> None:
+        worker = self.running.pop(space_id)
+        del self.workers[worker.id]
+
+    async def worker_sockets(self, worker_id: UUID, count: int) -> list[socket.socket]:
+        if worker_id not in self.workers:
+            raise WorkerGone("gone")
+        self.sockets += count
+        made = [socket.socket() for _ in range(count)]
+        for s in made:
+            s.setblocking(False)
+        return made
+
+    async def report_activity(self, open_requests: Mapping[int, int]) -> None:
+        self.activity.append(dict(open_requests))
+
+
+@pytest.fixture
+async def agent(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[StandInAgent]:
+    stand_in = StandInAgent()
+    for name in ("ensure_worker", "worker_sockets", "report_activity"):
+        monkeypatch.setattr(workers.runtime, name, getattr(stand_in, name))
+    yield stand_in
+    await asgi.shut_down()
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[tuple[int, dict[str, Any]]]:
+    """A server with the habits of many apps: its port, and what it has seen."""
+    seen: dict[str, Any] = {}
+    runner = web.AppRunner(make_app(seen), handler_cancellation=True, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    assert site._server is not None
+    yield site._server.sockets[0].getsockname()[1], seen  # type: ignore[attr-defined]
+    await runner.cleanup()
+
+
+MakeSpace = Callable[..., Space]
+
+
+@pytest.fixture
+def owner(transactional_db: None) -> User:
+    return User.objects.create_user(f"ada{next(names)}", "ada@example.org", "secret")
+
+
+@pytest.fixture
+def stranger(transactional_db: None) -> User:
+    return User.objects.create_user(f"eve{next(names)}", "eve@example.org", "secret")
+
+
+@pytest.fixture
+def make_space(owner: User) -> MakeSpace:
+    """A deployed Space. Keywords are fields of Space, or of its deployment when they begin with `deployment_`."""
+
+    def make(**fields: Any) -> Space:
+        of_deployment = {k.removeprefix("deployment_"): fields.pop(k) for k in list(fields) if "deployment_" in k}
+        sdk, visibility = fields.pop("sdk", "gradio"), fields.pop("visibility", "public")
+        space = create_space(owner.namespace, f"demo{next(names)}", user=owner, sdk=sdk, visibility=visibility)
+        Space.objects.filter(pk=space.pk).update(**{"stage": Stage.RUNNING, **fields})
+        space.refresh_from_db()
+        deploy(space, **of_deployment)
+        return space
+
+    return make
+
+
+def deploy(space: Space, **fields: Any) -> Deployment:
+    space.deployments.update(is_current=False)
+    build = Build.objects.create(space=space, revision="0" * 40, state=Build.State.SUCCEEDED)
+    app_file = fields.pop("app_file", "index.html" if space.sdk == "static" else "app.py")
+    return Deployment.objects.create(
+        space=space, build=build, revision="0" * 40, sdk=space.sdk, app_file=app_file, startup_seconds=60, **fields
+    )
+
+
+@pytest.fixture
+async def space(make_space: MakeSpace, upstream: tuple[int, dict[str, Any]], agent: StandInAgent) -> Space:
+    """A public Space whose worker is `upstream`."""
+    made = await sync_to_async(make_space)()
+    agent.ports[made.pk] = upstream[0]
+    return made
+
+
+@pytest.fixture
+async def private_space(make_space: MakeSpace, upstream: tuple[int, dict[str, Any]], agent: StandInAgent) -> Space:
+    made = await sync_to_async(make_space)(visibility="private")
+    agent.ports[made.pk] = upstream[0]
+    return made
