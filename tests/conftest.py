@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
+import django
+import pytest
+
 DATA = Path(tempfile.mkdtemp(prefix="portico-test-"))
+atexit.register(shutil.rmtree, DATA, ignore_errors=True)
 os.environ["PORTICO_DATA"] = str(DATA)
 os.environ["PORTICO_TESTING"] = "true"
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
+django.setup()
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None) -> None:
+    """SQLite in the data folder's own file instead of in memory, so that processes a test starts see its rows."""
+    from django.db import connection
+
+    if connection.vendor == "sqlite":
+        connection.settings_dict["TEST"]["NAME"] = str(DATA / "portico.sqlite3")

@@ -145,4 +145,5 @@ def restore_space(space: Space) -> None:
     space.taken_down_at, space.takedown_reason = None, ""
     space.save(update_fields=["taken_down_at", "takedown_reason"])
     set_stage(space.pk, Stage.SLEEPING, only_from=(Stage.STOPPED,))
+    signals.lifecycle_requested.send(Space, space=space, verb="settle")
     events.route_changed(space.pk)

@@ -1,0 +1,223 @@
+"""The agent's frame: one per node, holding the keepers, with its clocks and its ends."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import hashlib
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+import structlog
+from aiohttp import web
+from channels.db import database_sync_to_async as in_database
+from django.conf import settings
+from django.db.utils import Error as DatabaseError
+
+from apps.runtime import client, services
+from apps.runtime.agent.api import application
+from apps.runtime.agent.keeper import Keeper, Live
+from apps.runtime.agent.sockets import SocketServer
+from apps.runtime.errors import StartRefused
+from apps.runtime.selectors import spec_of_former
+from apps.runtime.spawner import BubblewrapSpawner, WorkerSpec
+from apps.sandbox import cgroups
+from apps.sandbox.interpreters import find_interpreters
+from apps.sandbox.report import machine_report
+from apps.spaces.models import Space, Stage
+
+log = structlog.get_logger(__name__)
+
+TICK_SECONDS = 0.5
+HEARTBEAT_SECONDS = 10
+RECONCILE_SECONDS = 30
+STARTS_AT_ONCE = max(2, os.cpu_count() or 2)
+"""Of those that the agent begins by itself, so that a restart does not become a stampede."""
+
+
+class Agent:
+    """Everything one node runs. `run` returns when it was told to end and nothing is left."""
+
+    def __init__(self) -> None:
+        self.workers: dict[UUID, Live] = {}
+        self._keepers: dict[int, Keeper] = {}
+        self._group = "portico-" + hashlib.sha256(str(settings.PORTICO_DATA).encode()).hexdigest()[:12]
+        self._hierarchy = cgroups.Hierarchy(0)
+        self._scratch = settings.PORTICO_RUN / "scratch"
+        self._capabilities: dict[str, Any] = {}
+        self._background: set[asyncio.Task[Any]] = set()
+
+    async def run(self) -> None:
+        os.umask(0o077)
+        lock = _lock_node()
+        stopping = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+        self._scratch.mkdir(parents=True, exist_ok=True)
+        self._hierarchy = cgroups.find(self._group)
+        sockets = SocketServer(client.sockets_path(), self._spawner_of, blocks=os.geteuid() != 0)
+        runner = web.AppRunner(application(self), access_log=None, shutdown_timeout=1.0)
+        try:
+            await asyncio.to_thread(find_interpreters)
+            await in_database(services.note_node)()
+            await self._end_former_workers()
+            sockets.start()
+            await runner.setup()
+            client.api_path().unlink(missing_ok=True)
+            await web.UnixSite(runner, str(client.api_path())).start()
+            log.info("agent ready", node=settings.PORTICO_NODE, cgroups=self._hierarchy.version)
+            self._spawn(self._find_capabilities())
+            clock = asyncio.create_task(self._tick())
+            await asyncio.wait({clock, asyncio.create_task(stopping.wait())}, return_when=asyncio.FIRST_COMPLETED)
+            if clock.done():
+                clock.result()
+            clock.cancel()
+        finally:
+            await runner.cleanup()
+            client.api_path().unlink(missing_ok=True)
+            await sockets.stop()
+            await self._end_all()
+            self._hierarchy.remove()
+            shutil.rmtree(self._scratch, ignore_errors=True)
+            lock.close()
+            log.info("agent ended", node=settings.PORTICO_NODE)
+
+    def keeper(self, space_id: int) -> Keeper:
+        """The keeper of a Space, made when it is first asked for."""
+        if space_id not in self._keepers:
+            self._keepers[space_id] = Keeper(space_id, self._make_spawner, self.workers)
+        return self._keepers[space_id]
+
+    def note_activity(self, open_requests: Mapping[int, int]) -> None:
+        for space_id in open_requests:
+            if space_id in self._keepers:
+                self._keepers[space_id].note_activity()
+
+    def status(self) -> dict[str, Any]:
+        now = time.monotonic()
+        return {
+            "node": settings.PORTICO_NODE,
+            "capabilities": self._capabilities,
+            "workers": [
+                {
+                    **live.describe(),
+                    **live.spawner.usage(),
+                    "ready": self._keepers[live.plan.spec.space_id].current is live,
+                    "seconds": round(now - live.ready_at, 1),
+                }
+                for live in self.workers.values()
+            ],
+        }
+
+    def _make_spawner(self, spec: WorkerSpec) -> BubblewrapSpawner:
+        return BubblewrapSpawner(spec, self._hierarchy, self._scratch)
+
+    def _spawner_of(self, worker_id: UUID) -> Any:
+        live = self.workers.get(worker_id)
+        return live.spawner if live else None
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.ensure_future(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def _find_capabilities(self) -> None:
+        checks = await asyncio.to_thread(machine_report)
+        self._capabilities = {c["name"]: {"ok": c["ok"], "detail": c["detail"]} for c in checks}
+        await in_database(services.note_node)(self._capabilities)
+
+    async def _tick(self) -> None:
+        """The agent's clock. A database that is away for a while must not end it."""
+        heartbeat = reconcile = 0.0
+        while True:
+            now = time.monotonic()
+            try:
+                if now >= heartbeat:
+                    heartbeat = now + HEARTBEAT_SECONDS
+                    await in_database(services.note_node)()
+                if now >= reconcile:
+                    reconcile = now + RECONCILE_SECONDS
+                    await self._reconcile()
+                for space_id, keeper in list(self._keepers.items()):
+                    if keeper.is_idle:
+                        keeper.forget()
+                        del self._keepers[space_id]
+                    elif keeper.is_due_to_sleep:
+                        self._spawn(keeper.sleep_if_idle())
+            except DatabaseError as error:
+                log.warning("database does not answer", error=str(error))
+            await asyncio.sleep(TICK_SECONDS)
+
+    async def _reconcile(self) -> None:
+        """Start what says that it starts; follow changed sleep times; end workers of Spaces that may not run."""
+        rows = await in_database(_settings_of)(list(self._keepers))
+        for space_id, keeper in self._keepers.items():
+            if space_id in rows:
+                keeper.sleep_seconds = rows[space_id]
+            elif keeper.current is not None:
+                self._spawn(keeper.stop("Its Space may not run."))
+        waiting = [s for s in await in_database(services.spaces_to_start)() if self.keeper(s).is_idle]
+        if waiting:
+            self._spawn(self._start_each(waiting))
+
+    async def _start_each(self, space_ids: list[int]) -> None:
+        room = asyncio.Semaphore(STARTS_AT_ONCE)
+
+        async def start(space_id: int) -> None:
+            async with room:
+                keeper = self.keeper(space_id)
+                if not keeper.is_idle:
+                    return
+                try:
+                    await keeper.restart()
+                    await keeper.settled()
+                except StartRefused:
+                    await in_database(services.settle)(space_id)
+
+        await asyncio.gather(*(start(s) for s in space_ids))
+
+    async def _end_all(self) -> None:
+        for task in self._background:
+            task.cancel()
+        keepers = list(self._keepers.values())
+        ends = (k.stop("The agent was ended.", stage=Stage.SLEEPING) for k in keepers)
+        for outcome in await asyncio.gather(*ends, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                log.error("worker not ended properly", error=repr(outcome))
+
+    async def _end_former_workers(self) -> None:
+        """End what a killed agent left, by its rows and by its control groups, and make the stages true."""
+        for worker in await in_database(services.close_workers_of_former_agent)():
+            spawner = self._make_spawner(spec_of_former(worker))
+            spawner.load_state(worker.spawner_state)
+            await spawner.stop(0)
+        for group in self._hierarchy.groups().values():
+            await asyncio.to_thread(group.remove)
+
+
+def _settings_of(space_ids: list[int]) -> dict[int, int]:
+    """`sleep_seconds` of those Spaces that may run."""
+    spaces = Space.objects.filter(
+        pk__in=space_ids, paused_at=None, taken_down_at=None, owner__suspended_at=None
+    ).exclude(stage__in=(Stage.DELETING, Stage.SLEEPING))
+    return {
+        pk: settings.PORTICO_SLEEP_SECONDS if seconds is None else seconds
+        for pk, seconds in spaces.values_list("pk", "sleep_seconds")
+    }
+
+
+def _lock_node() -> Any:
+    path = settings.PORTICO_RUN / "agent.lock"
+    lock = path.open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        sys.exit(f"An agent already runs on {settings.PORTICO_DATA}.")
+    return lock

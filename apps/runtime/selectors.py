@@ -1,0 +1,159 @@
+"""Questions about what runs and what may be started."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from django.conf import settings
+
+from apps.builds.models import Build, Deployment
+from apps.runtime import sdks
+from apps.runtime.errors import StartRefused
+from apps.runtime.models import Worker
+from apps.runtime.spawner import WorkerSpec
+from apps.sandbox.cgroups import Limits
+from apps.sandbox.interpreters import Interpreter, default_interpreter, find_interpreters
+from apps.spaces.encryption import decrypt
+from apps.spaces.models import SDK, Space, Stage
+
+BY_A_VISIT = frozenset({Stage.RUNNING, Stage.SLEEPING, Stage.APP_STARTING})
+"""Stages from which a request may start a Space; from the others only its owner's doing starts it again."""
+
+
+@dataclass(frozen=True)
+class StartPlan:
+    """What to start for a Space, read from the database in one go."""
+
+    spec: WorkerSpec
+    deployment_id: int
+    revision: str
+    sleep_seconds: int
+
+
+def start_plan(space_id: int, *, stages: frozenset[Stage] | None = None) -> StartPlan:
+    """What the Space's current deployment needs to run.
+
+    Args:
+        stages: refuse unless the Space is in one of these.
+
+    Raises:
+        StartRefused: it is gone, withheld, paused, not in one of `stages`, without a deployment, static, or what it
+        was built
+            with is no longer there.
+    """
+    space = Space.objects.select_related("owner").filter(pk=space_id).exclude(stage=Stage.DELETING).first()
+    if space is None:
+        raise StartRefused(Stage.DELETING, "This Space does not exist any more.")
+    if space.is_withheld:
+        raise StartRefused(Stage.STOPPED, "This Space was taken down by the moderators.")
+    if space.paused_at is not None:
+        raise StartRefused(Stage.PAUSED, space.stage_message or "This Space is paused.")
+    if stages is not None and space.stage not in stages:
+        raise StartRefused(
+            space.stage, space.stage_message or f"This Space is in the stage {space.get_stage_display()}."
+        )
+    deployment = current_deployment(space_id)
+    if deployment is None:
+        raise StartRefused(Stage.NO_APP_FILE, "Nothing has been built for this Space yet.")
+    if deployment.sdk == SDK.STATIC:
+        raise StartRefused(Stage.RUNNING, "A static Space needs no worker.")
+    environment, interpreter = _environment(deployment)
+    sleep_seconds = settings.PORTICO_SLEEP_SECONDS if space.sleep_seconds is None else space.sleep_seconds
+    spec = WorkerSpec(
+        worker_id=uuid.uuid4(),
+        space_id=space.pk,
+        deployment_folder=deployment_folder(deployment.pk),
+        environment_folder=environment,
+        interpreter=interpreter,
+        argv=sdks.command(deployment, interpreter),
+        environment=sdks.environment(deployment, space.slug, _variables(space)),
+        port=deployment.app_port,
+        health_path=sdks.health_path(deployment),
+        limits=worker_limits(),
+        startup_seconds=deployment.startup_seconds,
+    )
+    return StartPlan(spec, deployment.pk, deployment.revision, sleep_seconds)
+
+
+def current_deployment(space_id: int) -> Deployment | None:
+    return Deployment.objects.select_related("environment").filter(space=space_id, is_current=True).first()
+
+
+def deployment_folder(deployment_id: int) -> Path:
+    return Path(settings.PORTICO_DATA) / "deployments" / str(deployment_id)
+
+
+def worker_limits() -> Limits:
+    return Limits(
+        memory_bytes=settings.PORTICO_WORKER_MEMORY_BYTES,
+        processes=settings.PORTICO_WORKER_PROCESSES,
+        cpus=settings.PORTICO_WORKER_CPUS,
+        disk_bytes=settings.PORTICO_WORKER_DISK_BYTES,
+    )
+
+
+def true_stage(space: Space) -> tuple[Stage, str]:
+    """The stage and message of a Space of which nothing runs or is about to. Needs `owner` loaded."""
+    if space.is_withheld:
+        return Stage.STOPPED, space.stage_message
+    if space.paused_at is not None:
+        return Stage.PAUSED, ""
+    deployment = current_deployment(space.pk)
+    build = Build.objects.filter(space=space.pk).exclude(state=Build.State.SUPERSEDED).first()
+    if build is not None and build.state in (Build.State.QUEUED, Build.State.RUNNING):
+        return Stage.BUILDING, ""
+    if build is not None and build.state == Build.State.FAILED:
+        failed = space.stage if space.stage in (Stage.CONFIG_ERROR, Stage.NO_APP_FILE) else Stage.BUILD_ERROR
+        return Stage(failed), build.message
+    if deployment is None:
+        return Stage.NO_APP_FILE, ""
+    return (Stage.RUNNING if deployment.sdk == SDK.STATIC else Stage.SLEEPING), ""
+
+
+def spec_of_former(worker: Worker) -> WorkerSpec:
+    """Enough of a spec for a spawner to find and end a worker that a former agent left."""
+    return WorkerSpec(
+        worker_id=worker.pk,
+        space_id=worker.space_id,
+        deployment_folder=deployment_folder(worker.deployment_id),
+        environment_folder=None,
+        interpreter=default_interpreter(),
+        argv=(),
+        environment={},
+        port=worker.port,
+        health_path="/",
+        limits=worker_limits(),
+        startup_seconds=0,
+    )
+
+
+def _variables(space: Space) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for variable in space.variables.all():
+        try:
+            found[variable.key] = decrypt(bytes(variable.secret)) if variable.secret is not None else variable.value
+        except ValueError:
+            raise StartRefused(
+                Stage.RUNTIME_ERROR, f"The secret {variable.key} cannot be decrypted any more; set it again."
+            ) from None
+    return found
+
+
+def _environment(deployment: Deployment) -> tuple[Path | None, Interpreter]:
+    """The folder of the deployment's packages and the Python they were installed for."""
+    if deployment.environment is None:
+        try:
+            return None, default_interpreter()
+        except LookupError as error:
+            raise StartRefused(Stage.RUNTIME_ERROR, f"It cannot be started: {error}.") from None
+    version = deployment.environment.python_version
+    interpreter = find_interpreters().get(".".join(version.split(".")[:2]))
+    folder = Path(settings.PORTICO_DATA) / "environments" / deployment.environment.key
+    if interpreter is None or not folder.is_dir():
+        what = f"Python {version}" if interpreter is None else "its installed packages"
+        raise StartRefused(
+            Stage.RUNTIME_ERROR, f"It was built with what is no longer there ({what}). A factory rebuild helps."
+        )
+    return folder, interpreter

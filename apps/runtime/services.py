@@ -1,0 +1,119 @@
+"""Verbs that change what the database knows about workers: each is one transaction."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from apps.builds.models import Build, Deployment
+from apps.runtime.models import Node, Worker
+from apps.runtime.selectors import true_stage
+from apps.spaces import events, signals
+from apps.spaces.models import SDK, Space, Stage
+from apps.spaces.stages import set_stage
+
+
+def note_node(capabilities: dict[str, Any] | None = None) -> None:
+    """The node's sign of life; with what it can do once that is known."""
+    known = {} if capabilities is None else {"capabilities": capabilities}
+    Node.objects.update_or_create(name=settings.PORTICO_NODE, defaults={"seen_at": timezone.now(), **known})
+
+
+@transaction.atomic
+def worker_starting(worker_id: UUID, space_id: int, deployment_id: int, port: int) -> bool:
+    """A worker is about to be started. False when its Space or deployment is gone meanwhile."""
+    space = Space.objects.select_for_update().filter(pk=space_id).exclude(stage=Stage.DELETING).first()
+    if space is None or not Deployment.objects.filter(pk=deployment_id, space=space).exists():
+        return False
+    Worker.objects.create(
+        pk=worker_id, space=space, deployment_id=deployment_id, node_id=settings.PORTICO_NODE, port=port
+    )
+    set_stage(space_id, Stage.APP_STARTING)
+    return True
+
+
+def worker_started(worker_id: UUID, spawner_state: dict[str, Any]) -> None:
+    Worker.objects.filter(pk=worker_id).update(spawner_state=spawner_state)
+
+
+@transaction.atomic
+def worker_ready(worker_id: UUID, space_id: int, port: int) -> bool:
+    """It answers. False when the Space must not run any more: paused, withheld or deleted while it started."""
+    space = Space.objects.select_for_update(of=("self",)).select_related("owner").filter(pk=space_id).first()
+    if space is None or space.stage == Stage.DELETING or space.is_withheld or space.paused_at is not None:
+        return False
+    Worker.objects.filter(pk=worker_id).update(state=Worker.State.READY, port=port, ready_at=timezone.now())
+    set_stage(space_id, Stage.RUNNING, only_from=(Stage.APP_STARTING,))
+    events.route_changed(space_id)
+    return True
+
+
+def worker_stopping(worker_id: UUID) -> None:
+    Worker.objects.filter(pk=worker_id).update(state=Worker.State.STOPPING)
+
+
+@transaction.atomic
+def worker_ended(worker_id: UUID, space_id: int, reason: str) -> None:
+    """It is gone; pages and gateways are told to look again."""
+    Worker.objects.filter(pk=worker_id).exclude(state=Worker.State.ENDED).update(
+        state=Worker.State.ENDED, ended_at=timezone.now(), end_reason=reason
+    )
+    events.route_changed(space_id)
+
+
+@transaction.atomic
+def wants_to_run(deployment: Deployment) -> None:
+    """The Space has something new to run: say so in its stage, unless it is paused or withheld."""
+    space = Space.objects.select_related("owner").get(pk=deployment.space_id)
+    if space.is_withheld or space.paused_at is not None:
+        set_stage(space.pk, *true_stage(space))
+    elif deployment.sdk == SDK.STATIC:
+        set_stage(space.pk, Stage.RUNNING)
+        events.route_changed(space.pk)
+    else:
+        set_stage(space.pk, Stage.APP_STARTING)
+
+
+@transaction.atomic
+def settle(space_id: int) -> None:
+    """Give a Space of which nothing runs the stage that is true of it; one that was never built is built now."""
+    space = Space.objects.select_related("owner").filter(pk=space_id).first()
+    if space is None:
+        return
+    stage, message = true_stage(space)
+    set_stage(space_id, stage, message)
+    if stage == Stage.NO_APP_FILE and space.head:
+        signals.build_requested.send(Space, space=space, factory=False)
+
+
+@transaction.atomic
+def close_workers_of_former_agent() -> list[Worker]:
+    """End the rows of workers that a killed agent left, and make their Spaces' stages true: RUNNING becomes SLEEPING.
+    Returns those workers as they were."""
+    left = list(Worker.objects.filter(node=settings.PORTICO_NODE).exclude(state=Worker.State.ENDED))
+    for worker in left:
+        worker_ended(worker.pk, worker.space_id, "The agent was restarted.")
+    with_worker = Worker.objects.exclude(state=Worker.State.ENDED).values("space")
+    asleep = Space.objects.filter(stage=Stage.RUNNING).exclude(pk__in=with_worker)
+    static = Q(deployments__is_current=True, deployments__sdk=SDK.STATIC)
+    for space_id in asleep.exclude(static).values_list("pk", flat=True):
+        set_stage(space_id, Stage.SLEEPING, only_from=(Stage.RUNNING,))
+    return left
+
+
+def spaces_to_start() -> list[int]:
+    """Spaces that say they are starting, or were built, and that no worker is being started for: a message was lost."""
+    with_worker = Worker.objects.exclude(state=Worker.State.ENDED).values("space")
+    pending = Build.objects.filter(state__in=(Build.State.QUEUED, Build.State.RUNNING)).values("space")
+    starting = Space.objects.filter(stage=Stage.APP_STARTING).exclude(pk__in=with_worker)
+    built = (
+        Space.objects.filter(stage=Stage.BUILDING, deployments__is_current=True)
+        .exclude(pk__in=pending)
+        .exclude(pk__in=with_worker)
+    )
+    return sorted({*starting.values_list("pk", flat=True), *built.values_list("pk", flat=True)})

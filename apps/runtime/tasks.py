@@ -1,0 +1,41 @@
+"""Life-cycle commands, carried to the agent away from the web process. They wait for an agent that is restarting."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from asgiref.sync import async_to_sync
+from celery import shared_task
+
+from apps.runtime import client, services
+from apps.spaces.logs import delete_logs
+from apps.spaces.models import Stage
+
+PATIENCE: dict[str, Any] = {
+    "autoretry_for": (client.AgentUnavailable,),
+    "retry_backoff": 1,
+    "retry_backoff_max": 30,
+    "max_retries": 20,
+}
+
+
+@shared_task(**PATIENCE)
+def start_worker(space_id: int) -> None:
+    """Start the Space's current deployment; a worker that runs already serves until the new one answers."""
+    try:
+        async_to_sync(client.restart_worker)(space_id)
+    except client.StartRefused as refused:
+        if refused.stage != Stage.RUNTIME_ERROR:
+            services.settle(space_id)
+
+
+@shared_task(**PATIENCE)
+def stop_worker(space_id: int) -> None:
+    async_to_sync(client.stop_worker)(space_id)
+
+
+@shared_task(**PATIENCE)
+def clear_deleted_space(space_id: int) -> None:
+    """End the worker of a Space that is gone, then forget what it printed."""
+    async_to_sync(client.stop_worker)(space_id)
+    delete_logs(space_id)

@@ -1,0 +1,210 @@
+"""A really running agent beside the tests' own database, and demos to run in it without a build."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import quote
+
+from django.conf import settings
+from django.db import connection
+
+from apps.accounts.models import User
+from apps.builds.models import Build, Deployment
+from apps.runtime import client
+from apps.spaces.models import SDK, Space, Stage
+from apps.spaces.services import create_space
+
+ROOT = Path(__file__).resolve().parent.parent
+_numbers = itertools.count(1)
+
+SERVER = """
+import http.server, os, sys
+print("listening on", os.environ["PORT"], flush=True)
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        body = self.answer().encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def answer(self):
+        return "hello"
+    def log_message(self, *args):
+        pass
+def serve(handler=Handler, port=None):
+    http.server.ThreadingHTTPServer(("127.0.0.1", port or int(os.environ["PORT"])), handler).serve_forever()
+"""
+"""The beginning of a demo of the SDK `python`: `serve()` answers `hello`, or what a subclass of `Handler` says."""
+HELLO = SERVER + "serve()\n"
+
+
+class RunningAgent:
+    """`manage.py portico agent` in a process of its own, on the tests' database and data folder.
+
+    Args:
+        environment: further settings, as `PORTICO_SLEEP_SECONDS="1"`.
+    """
+
+    def __init__(self, **environment: str) -> None:
+        self.environment = {
+            **os.environ,
+            **shared_database(),
+            "PORTICO_DATA": str(settings.PORTICO_DATA),
+            **environment,
+        }
+        self.log = Path(settings.PORTICO_DATA) / "agent.log"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self.stop()
+
+    def start(self, seconds: float = 30) -> None:
+        """Start it and wait until it answers."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "manage.py", "portico", "agent"],
+                cwd=ROOT,
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+            )
+        try:
+            wait_until(self._answers, seconds=seconds)
+        except AssertionError:
+            self.stop()
+            raise AssertionError(f"the agent did not come up:\n{self.log.read_text()[-4000:]}") from None
+
+    def _answers(self) -> bool:
+        assert self.process is not None and self.process.poll() is None, "it ended"
+        with contextlib.suppress(client.AgentUnavailable):
+            asyncio.run(client.agent_status())
+            return True
+        return False
+
+    def stop(self, signal_number: int = signal.SIGTERM, seconds: float = 30) -> int | None:
+        """End it and return its exit status."""
+        if self.process is None:
+            return None
+        self.process.send_signal(signal_number)
+        try:
+            status = self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError("the agent did not end") from None
+        self.process = None
+        return status
+
+
+def shared_database() -> dict[str, str]:
+    """The environment that leads another process to the database this test uses."""
+    if connection.vendor == "sqlite":
+        return {"DATABASE_URL": ""}  # the data folder's own file: tests/conftest.py
+    at = connection.settings_dict
+    password = f":{quote(at['PASSWORD'], safe='')}" if at["PASSWORD"] else ""
+    return {"DATABASE_URL": f"postgres://{at['USER']}{password}@{at['HOST']}:{at['PORT'] or 5432}/{at['NAME']}"}
+
+
+def make_space(name: str = "", **options: Any) -> Space:
+    """A Space of a new person, without anything in it."""
+    number = next(_numbers)
+    user = User.objects.create_user(f"person{number}-{os.getpid()}", f"{number}@example.org", "a long password")
+    return create_space(user.namespace, name or f"demo{number}", user=user, **options)
+
+
+def deploy(space: Space, files: dict[str, str] | str = HELLO, **fields: Any) -> Deployment:
+    """Make `files` (or one `app.py`) the Space's current deployment, on the bare interpreter. It is not started."""
+    build = Build.objects.create(space=space, revision=f"{next(_numbers):040x}", state=Build.State.SUCCEEDED)
+    Deployment.objects.filter(space=space, is_current=True).update(is_current=False)
+    defaults = {"sdk": SDK.PYTHON, "app_file": "app.py", "startup_seconds": 20}
+    deployment = Deployment.objects.create(space=space, build=build, revision=build.revision, **{**defaults, **fields})
+    folder = Path(settings.PORTICO_DATA) / "deployments" / str(deployment.pk)
+    for path, text in (files if isinstance(files, dict) else {"app.py": files}).items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text)
+    return deployment
+
+
+def sleeping_space(files: dict[str, str] | str = HELLO, **fields: Any) -> Space:
+    """A Space with a deployment that a visit would wake."""
+    space = make_space()
+    deploy(space, files, **fields)
+    Space.objects.filter(pk=space.pk).update(stage=Stage.SLEEPING)
+    return space
+
+
+def ensure(space: Space, timeout: float = 20) -> client.RunningWorker:
+    return asyncio.run(client.ensure_worker(space.pk, timeout=timeout))
+
+
+def fetch(worker: client.RunningWorker, path: str = "/") -> str:
+    """GET `path` from a worker, the way the gateway does, and return the body."""
+
+    async def go() -> bytes:
+        loop = asyncio.get_running_loop()
+        (channel,) = await client.worker_sockets(worker.id, 1)
+        with channel:
+            await loop.sock_connect(channel, ("127.0.0.1", worker.port))
+            await loop.sock_sendall(channel, f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
+            parts = []
+            while part := await loop.sock_recv(channel, 65536):
+                parts.append(part)
+            return b"".join(parts)
+
+    head, _, body = asyncio.run(asyncio.wait_for(go(), 20)).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1."), head
+    return body.decode()
+
+
+def stage_of(space: Space) -> str:
+    space.refresh_from_db()
+    return space.stage
+
+
+def wait_for_stage(space: Space, stage: Stage, seconds: float = 20) -> Space:
+    wait_until(lambda: stage_of(space) == stage, seconds=seconds, what=lambda: f"{space.stage}: {space.stage_message}")
+    return space
+
+
+def wait_until(
+    condition: Callable[[], Any], seconds: float = 20, what: Callable[[], str] = lambda: "it did not happen"
+) -> Any:
+    """Poll until `condition` is true and return its value."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, what()
+        time.sleep(0.05)
+    return found
+
+
+def processes_mentioning(text: str) -> list[int]:
+    """Processes of this machine with `text` in their command line, this one aside."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and text.encode() in (entry / "cmdline").read_bytes():
+                found.append(int(entry.name))
+    return [pid for pid in found if pid != os.getpid()]
+
+
+@contextlib.contextmanager
+def listening() -> Iterator[int]:
+    """A server on the host's loopback, as the portal is one; yields its port."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
