@@ -326,7 +326,7 @@ def _open(repository: UUID) -> pygit2.Repository:
 
 def _commit(repo: pygit2.Repository, revision: str) -> pygit2.Commit:
     name = MAIN if revision in {"main", "HEAD"} else revision
-    if name != MAIN and not (4 <= len(name) <= 40 and all(c in "0123456789abcdef" for c in name)):
+    if name == revision and not (4 <= len(name) <= 40 and all(c in "0123456789abcdef" for c in name)):
         raise NotFound(f"There is no revision {revision[:60]}.")
     try:
         found = repo.revparse_single(name).peel(ObjectType.COMMIT)

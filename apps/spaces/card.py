@@ -187,8 +187,9 @@ def parse(text: str) -> Card:
 
 def _load(block: str) -> tuple[dict[str, Any], dict[str, int]]:
     """The values by key, and the line of README.md of each key."""
-    loader = _Loader(block)
+    loader = None
     try:
+        loader = _Loader(block)
         node = loader.get_single_node()
         if node is None:
             return {}, {}
@@ -215,7 +216,8 @@ def _load(block: str) -> tuple[dict[str, Any], dict[str, int]]:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise CardError(f"this is not YAML ({str(error).splitlines()[0][:100]}).", 2) from None
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
     return {str(k): v for k, v in values.items()}, lines
 
 
