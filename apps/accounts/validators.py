@@ -7,65 +7,13 @@ import re
 from django.core.exceptions import ValidationError
 
 RESERVED_NAMES = frozenset(
-    [
-        "about",
-        "accounts",
-        "admin",
-        "api",
-        "assets",
-        "auth",
-        "blog",
-        "chat",
-        "collections",
-        "contact",
-        "datasets",
-        "docs",
-        "embed",
-        "enterprise",
-        "explore",
-        "favicon",
-        "healthz",
-        "help",
-        "home",
-        "hub",
-        "join",
-        "learn",
-        "login",
-        "logout",
-        "metrics",
-        "moderation",
-        "models",
-        "new",
-        "notifications",
-        "oauth",
-        "oembed",
-        "organizations",
-        "papers",
-        "portico",
-        "posts",
-        "pricing",
-        "privacy",
-        "readyz",
-        "robots",
-        "run",
-        "search",
-        "security",
-        "settings",
-        "signup",
-        "spaces",
-        "static",
-        "status",
-        "support",
-        "tasks",
-        "terms",
-        "tokens",
-        "user",
-        "users",
-        "welcome",
-        "ws",
-        "www",
-    ]
-)
+    """
+    about accounts admin api assets auth blog chat collections contact datasets docs embed enterprise explore
+    favicon healthz help home hub join learn login logout metrics moderation models new notifications oauth oembed
+    organizations papers portico posts pricing privacy readyz robots run search security settings setup signup
+    spaces static status support tasks terms tokens uploads user users welcome ws www
+    """.split()  # noqa: SIM905
+) | {"new-space"}
 NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 
 
