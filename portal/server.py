@@ -56,6 +56,7 @@ MAX_WEBSOCKET_BYTES = 16 * 1024**2
 WEBSOCKET_CONNECT_SECONDS = 80
 """Longer than the gateway waits for a Space to wake."""
 MESSAGES_AHEAD = 16
+GONE_SECONDS = 0.1
 BACKLOG = 1024
 
 
@@ -297,6 +298,10 @@ class Server(daphne.server.Server):  # type: ignore[misc]
     async def handle_reply(self, protocol: Any, message: Any) -> None:
         if message["type"] == ABORT:
             protocol.abort()
+            return
+        if "disconnected" in self.connections.get(protocol, {"disconnected": 0}):
+            # Nobody listens. An application that does not notice must not spin until Daphne cancels it.
+            await asyncio.sleep(GONE_SECONDS)
             return
         await super().handle_reply(protocol, message)
         if message["type"] in ("http.response.body", "websocket.send"):

@@ -1,7 +1,7 @@
 """Spaces in the database, and a real server on loopback in the place of a worker.
 
-The agent alone is stood in for: it says where the worker is and gives sockets, which here are ordinary ones. The tests marked
-`integration` run real workers instead.
+The agent alone is stood in for: it says where the worker is and gives sockets, which here are ordinary ones. The tests
+marked `integration` run real workers instead.
 """
 
 from __future__ import annotations

@@ -70,8 +70,9 @@ async def test_hop_by_hop_headers_end_here(space: Space) -> None:
 
 async def test_what_an_app_may_not_say_is_dropped_and_the_rest_passes(space: Space) -> None:
     answer = await get(space.host, "/headers")
-    for name in ("x-frame-options", "x-accel-redirect", "clear-site-data", "strict-transport-security", "alt-svc",
-                 "server", "x-hop", "connection", "access-control-allow-origin", "access-control-expose-headers"):  # fmt: skip
+    dropped = """x-frame-options x-accel-redirect clear-site-data strict-transport-security alt-svc server x-hop
+        connection access-control-allow-origin access-control-expose-headers"""
+    for name in dropped.split():
         assert answer.get(name) is None, name
     assert answer.get("x-kept") == "yes"
     assert answer.all("content-security-policy") == ["default-src 'self'", "frame-ancestors *"]
