@@ -231,7 +231,7 @@ class DataAnswer(Answer):
 
 def _attachment(disposition: str) -> bytes:
     """`attachment`, with the file name that the app gave, if it is an ordinary one."""
-    found = re.search(r"""filename\*?=(?:UTF-8'')?"?([^";\\/\r\n]{1,200})""", disposition, re.IGNORECASE)
+    found = re.search(r"""filename\*?=(?:UTF-8'')?"?([^";\\/\r\n]{1,200})"?\s*(?:;|$)""", disposition, re.IGNORECASE)
     if not found:
         return b"attachment"
     return f"attachment; filename*=UTF-8''{quote(unquote(found[1].strip()), safe='')}".encode()

@@ -85,7 +85,8 @@ def make_app(seen: dict[str, Any]) -> web.Application:
         )
 
     async def page(request: web.Request) -> web.Response:
-        return web.Response(text="<script>alert(1)</script>", content_type=request.query.get("type", "text/html"))
+        headers = {"Content-Type": request.query.get("type", "text/html")}
+        return web.Response(body=b"<script>alert(1)</script>", headers=headers)
 
     async def download(request: web.Request) -> web.Response:
         disposition = request.query.get("disposition", "attachment; filename=a.html")
