@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -31,7 +30,8 @@ def _queue(space: Space, *, factory: bool = False) -> None:
     build = queue_build(space, factory=factory)
     if build is not None:
         # A broker that is away must not lose the commit: the row waits, and `requeue_lost_builds` finds it.
-        transaction.on_commit(partial(tasks.run_build.delay, build.pk), robust=True)
+        # (A lambda: Django cannot name a `partial` that fails, and fails itself.)
+        transaction.on_commit(lambda: tasks.run_build.delay(build.pk), robust=True)
 
 
 @receiver(pre_delete, sender=Space)
@@ -39,5 +39,5 @@ def remember_files(instance: Space, **kwargs: Any) -> None:
     """After the row is gone nobody knows the deployments any more."""
     deployments = list(Deployment.objects.filter(space=instance).values_list("pk", flat=True))
     repository: UUID = instance.repository
-    later = partial(tasks.delete_files.delay, instance.pk, str(repository), deployments)
-    transaction.on_commit(later, robust=True)
+    pk = instance.pk
+    transaction.on_commit(lambda: tasks.delete_files.delay(pk, str(repository), deployments), robust=True)

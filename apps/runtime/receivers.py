@@ -4,7 +4,6 @@ A broker that is away loses nothing: the agent compares stages with what runs (`
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -27,7 +26,7 @@ def on_deployment_created(sender: Any, deployment: Deployment, **kwargs: Any) ->
 @receiver(lifecycle_requested)
 def on_lifecycle_requested(sender: Any, space: Space, verb: str, **kwargs: Any) -> None:
     if verb == "stop":
-        transaction.on_commit(partial(tasks.stop_worker.delay, space.pk), robust=True)
+        transaction.on_commit(lambda: tasks.stop_worker.delay(space.pk), robust=True)
     elif verb in ("start", "restart") and (deployment := current_deployment(space.pk)) is not None:
         _run(deployment)
     else:
@@ -38,9 +37,9 @@ def _run(deployment: Deployment) -> None:
     """The stage says so at once, within the transaction: an agent that misses the message reads it there."""
     services.wants_to_run(deployment)
     task = tasks.stop_worker if deployment.sdk == SDK.STATIC else tasks.start_worker
-    transaction.on_commit(partial(task.delay, deployment.space_id), robust=True)
+    transaction.on_commit(lambda: task.delay(deployment.space_id), robust=True)
 
 
 @receiver(space_deleted)
 def on_space_deleted(sender: Any, space_id: int, repository: UUID, **kwargs: Any) -> None:
-    transaction.on_commit(partial(tasks.clear_deleted_space.delay, space_id), robust=True)
+    transaction.on_commit(lambda: tasks.clear_deleted_space.delay(space_id), robust=True)

@@ -156,8 +156,9 @@ class Agent:
 
     async def _reconcile(self) -> None:
         """Start what says that it starts; follow changed sleep times; end workers of Spaces that may not run."""
-        rows = await in_database(_settings_of)(list(self._keepers))
-        for space_id, keeper in self._keepers.items():
+        kept = dict(self._keepers)
+        rows = await in_database(_settings_of)(list(kept))
+        for space_id, keeper in kept.items():
             if space_id in rows:
                 keeper.sleep_seconds = rows[space_id]
             elif keeper.current is not None:

@@ -103,8 +103,10 @@ class Keeper:
     async def restart(self) -> None:
         """Begin to start the current deployment afresh."""
         await self._plan()  # refuses now rather than in a task
-        await self._cancel_start()
-        self._failures = 0
+        for task in (self._retry, self._starting):
+            if task is not None:
+                task.cancel()  # the new one waits for its lock; whoever waits for it waits for the new one
+        self._retry, self._failures = None, 0
         self._begin(None)
 
     async def stop(self, reason: str, *, stage: Stage | None = None) -> None:
