@@ -12,7 +12,7 @@ import secrets
 import time
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
@@ -22,9 +22,10 @@ from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
 from apps.accounts.models import AccessToken, User
+from apps.accounts.tokens import digest, user_for_token
 from apps.builds.models import Deployment
 from apps.gateway.database import in_database
-from apps.gateway.headers import ACCESS_COOKIE, token_digest
+from apps.gateway.headers import ACCESS_COOKIE
 from apps.gateway.models import AccessCode
 from apps.gateway.routes import Route
 from apps.spaces.models import Space
@@ -49,7 +50,7 @@ def issue_code(space: Space, user: User) -> str:
     now = timezone.now()
     AccessCode.objects.filter(expires_at__lt=now).delete()
     AccessCode.objects.create(
-        digest=token_digest(code), space=space, user=user, expires_at=now + timedelta(seconds=CODE_SECONDS)
+        digest=digest(code), space=space, user=user, expires_at=now + timedelta(seconds=CODE_SECONDS)
     )
     return code
 
@@ -80,7 +81,7 @@ def _session_digest(user: User) -> str:
 def redeem(code: str, space_id: int) -> Pass | None:
     """Use a code up. None when it is unknown, used, too old, or for another Space (and then it is used up too)."""
     with transaction.atomic():
-        row = AccessCode.objects.select_related("user").filter(digest=token_digest(code)).first()
+        row = AccessCode.objects.select_related("user").filter(digest=digest(code)).first()
         if row is None or AccessCode.objects.filter(digest=row.digest).delete()[0] != 1:
             return None
     if row.space_id != space_id or row.expires_at <= timezone.now():
@@ -123,9 +124,23 @@ def _may_see(space_id: int, user_id: int, session: str) -> bool:
     return readable_by(user).filter(pk=space_id).exists()
 
 
+class Token(NamedTuple):
+    """What a bearer token turned out to be.
+
+    Attributes:
+        ours: one of this portal's, which no app may see.
+        user_id: whose it is; None when it is not ours, or its owner may not act.
+    """
+
+    ours: bool
+    user_id: int | None
+
+
 @in_database
-def _token_owner(digest: str) -> int | None:
-    return AccessToken.objects.filter(digest=digest).values_list("user_id", flat=True).first()
+def _read_token(text: str) -> Token:
+    user = user_for_token(text)
+    ours = user is not None or AccessToken.objects.filter(digest=digest(text)).exists()
+    return Token(ours, user.pk if user else None)
 
 
 class Rights:
@@ -133,7 +148,7 @@ class Rights:
 
     def __init__(self) -> None:
         self._rights: dict[tuple[int, int, str], tuple[float, bool]] = {}
-        self._tokens: dict[str, tuple[float, int | None]] = {}
+        self._tokens: dict[str, tuple[float, Token | None]] = {}
 
     async def may_see(self, route: Route, user_id: int | None, session: str = "") -> bool:
         """Whether this person may see the Space; None is a stranger."""
@@ -148,14 +163,14 @@ class Rights:
             _keep(self._rights, key, (now + RIGHT_SECONDS, answer))
         return answer
 
-    async def token_owner(self, token: str) -> int | None:
-        """Whose access token this is; None when it is not one of ours."""
-        digest, now = token_digest(token), time.monotonic()
-        until, owner = self._tokens.get(digest, (0.0, None))
-        if until <= now:
-            owner = await _token_owner(digest)
-            _keep(self._tokens, digest, (now + RIGHT_SECONDS, owner))
-        return owner
+    async def token(self, text: str) -> Token:
+        """Whose access token this is."""
+        key, now = digest(text), time.monotonic()
+        until, found = self._tokens.get(key, (0.0, None))
+        if found is None or until <= now:
+            found = await _read_token(text)
+            _keep(self._tokens, key, (now + RIGHT_SECONDS, found))
+        return found
 
 
 def _keep(cache: dict[K, V], key: K, value: V) -> None:

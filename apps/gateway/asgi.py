@@ -198,8 +198,8 @@ class Gateway:
         for name in h.TOKEN_HEADERS:
             value = h.get(request.headers, name)
             token = h.bearer(value) if value else None
-            if token and (found := await self.rights.token_owner(token)) is not None:
-                owner = owner or found
+            if token and (found := await self.rights.token(token)).ours:
+                owner = owner or found.user_id
                 drop.add(name)
         if owner is not None:
             return Visitor(owner, "", True, frozenset(drop))

@@ -5,7 +5,6 @@ Everything here works on ASGI's list of `(name, value)` byte pairs, names in low
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable
 from ipaddress import ip_address
@@ -127,10 +126,6 @@ def bearer(value: bytes) -> str | None:
     if scheme.lower() != b"bearer" or not token.startswith(b"hf_") or len(token) > 512:
         return None
     return token.decode("latin-1")
-
-
-def token_digest(token: str) -> str:
-    return hashlib.sha256(token.encode()).hexdigest()
 
 
 def for_upstream(headers: Headers, *, drop: Iterable[bytes] = (), websocket: bool = False) -> Headers:

@@ -10,9 +10,10 @@ from asgiref.sync import sync_to_async
 from django.test import Client
 from django.utils import timezone
 
-from apps.accounts.models import AccessToken, User
+from apps.accounts.models import User
+from apps.accounts.tokens import create_token
 from apps.gateway.access import frame_url, issue_code
-from apps.gateway.headers import ACCESS_COOKIE, token_digest
+from apps.gateway.headers import ACCESS_COOKIE
 from apps.gateway.models import AccessCode
 from apps.spaces.models import Space
 from apps.spaces.services import set_visibility
@@ -33,9 +34,8 @@ async def sign_in(space: Space, user: User) -> dict[str, str]:
     return jar(await get(space.host, f"/?__sign={code}"))
 
 
-async def make_token(user: User, text: str = "hf_secret") -> str:
-    await sync_to_async(AccessToken.objects.create)(user=user, name="t", digest=token_digest(text))
-    return text
+async def make_token(user: User) -> str:
+    return (await sync_to_async(create_token)(user, "t"))[1]
 
 
 def same_for(answer: Exchange, subdomain: str) -> tuple[int, Any, bytes]:
@@ -132,7 +132,7 @@ async def test_a_token_opens_a_private_space_and_does_not_reach_the_app(
     private_space: Space, owner: User, stranger: User
 ) -> None:
     token = await make_token(owner)
-    other = await make_token(stranger, "hf_other")
+    other = await make_token(stranger)
     for name in ("Authorization", "X-HF-Authorization"):
         answer = await get(private_space.host, "/x", headers={name: f"Bearer {token}"})
         assert answer.status == 200 and token not in answer.text
@@ -140,6 +140,14 @@ async def test_a_token_opens_a_private_space_and_does_not_reach_the_app(
         assert by_path.status == 200 and token not in by_path.text
         assert (await get(private_space.host, "/x", headers={name: f"Bearer {other}"})).status == 404
         assert (await get(private_space.host, "/x", headers={name: "Bearer hf_unknown"})).status == 404
+
+
+async def test_a_token_whose_owner_may_not_act_opens_nothing_and_still_stays_here(space: Space, owner: User) -> None:
+    token = await make_token(owner)
+    owner.is_active = False
+    await owner.asave()
+    answer = await get(space.host, "/x", headers={"Authorization": f"Bearer {token}"})
+    assert answer.status == 200 and token not in answer.text
 
 
 async def test_what_is_not_our_token_is_the_apps_affair(space: Space) -> None:
