@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import environ
 
+from apps.accounts.providers import form_origins, providers_from_env
 from portal.logging import logging_config
 
 env = environ.Env()
@@ -247,8 +248,8 @@ ACCOUNT_USERNAME_MIN_LENGTH = 2
 ACCOUNT_PREVENT_ENUMERATION = True
 SOCIALACCOUNT_LOGIN_ON_GET = False
 SOCIALACCOUNT_EMAIL_AUTHENTICATION = False
-SOCIALACCOUNT_PROVIDERS: dict[str, dict] = {}
-"""Filled by `apps.accounts.providers` from PORTICO_<PROVIDER>_CLIENT_ID and _CLIENT_SECRET."""
+SOCIALACCOUNT_PROVIDERS = providers_from_env(os.environ)
+"""Those with PORTICO_<PROVIDER>_CLIENT_ID and _CLIENT_SECRET."""
 
 EMAIL_URL = env.str("EMAIL_URL", default="consolemail://")
 vars().update(env.email_url_config(EMAIL_URL))
@@ -284,7 +285,7 @@ CONTENT_SECURITY_POLICY = {
         "connect-src": ["'self'", _ws, _spaces_origin],
         "frame-src": [_spaces_origin],
         "frame-ancestors": ["'none'"],
-        "form-action": ["'self'", "https:", *env.list("PORTICO_FORM_ACTIONS", default=[])],
+        "form-action": ["'self'", "https:", *form_origins(os.environ), *env.list("PORTICO_FORM_ACTIONS", default=[])],
         "base-uri": ["'none'"],
         "object-src": ["'none'"],
     },

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib.auth.models import AbstractUser
-from django.db import models
+from django.db import models, transaction
 from django.db.models.functions import Lower
 from django.utils import timezone
 
@@ -42,9 +42,10 @@ class User(AbstractUser):
     is_moderator = models.BooleanField(default=False, help_text="May see reports and act on other people's Spaces.")
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        if self.namespace_id is None:
-            self.namespace = Namespace.objects.create(name=self.username)
-        super().save(*args, **kwargs)
+        with transaction.atomic():
+            if self.namespace_id is None:
+                self.namespace = Namespace.objects.create(name=self.username)
+            super().save(*args, **kwargs)
 
     @property
     def can_moderate(self) -> bool:

@@ -6,7 +6,9 @@ import contextlib
 import secrets
 from pathlib import Path
 
+from allauth.usersessions.models import UserSession
 from django.conf import settings
+from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
@@ -46,6 +48,22 @@ def setup_token() -> str | None:
     return path.read_text()
 
 
+@transaction.atomic
+def set_up(name: str, email: str, password: str) -> User:
+    """Create the first administrator at the set-up address, whose token ends with it.
+
+    Raises:
+        django.core.exceptions.ValidationError: the name cannot be one.
+        django.core.exceptions.PermissionDenied: there is an administrator already.
+    """
+    if User.objects.select_for_update().filter(is_superuser=True).exists():
+        raise PermissionDenied
+    validate_namespace_name(name)
+    user = User.objects.create_superuser(name, email, password)
+    transaction.on_commit(setup_token)
+    return user
+
+
 def is_setup_token(text: str) -> bool:
     """Whether `text` is the token of the set-up address, still unused."""
     token = setup_token()
@@ -59,6 +77,8 @@ def suspend(namespace: Namespace) -> None:
     namespace.save(update_fields=["suspended_at"])
     User.objects.filter(namespace=namespace).update(is_active=False)
     AccessToken.objects.filter(user__namespace=namespace).delete()
+    for session in UserSession.objects.filter(user__namespace=namespace):
+        session.end()
 
 
 @transaction.atomic

@@ -1,5 +1,12 @@
 from __future__ import annotations
 
-from django.urls import URLPattern
+from django.urls import path
 
-urlpatterns: list[URLPattern] = []
+from apps.accounts import views
+
+urlpatterns = [
+    path("setup/<str:token>", views.setup, name="setup"),
+    path("settings", views.settings, name="settings"),
+    path("settings/tokens", views.tokens, name="tokens"),
+    path("settings/tokens/<int:pk>/revoke", views.revoke_token, name="revoke-token"),
+]
