@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import logging.config
 
 import structlog
+
+
+def _is_no_refusal(record: logging.LogRecord) -> bool:
+    """503 is an answer, as that of `/readyz` while the portal comes up, not a failure of ours."""
+    return getattr(record, "status_code", None) != 503
 
 
 def logging_config(renderer: str, level: str) -> None:
@@ -36,13 +42,15 @@ def logging_config(renderer: str, level: str) -> None:
                     "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, final],
                 }
             },
+            "filters": {"not_ready": {"()": lambda: _is_no_refusal}},
             "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "structured"}},
             "root": {"handlers": ["stderr"], "level": level},
             "loggers": {
                 "daphne": {"level": "WARNING"},
                 "aiohttp.access": {"level": "WARNING"},
                 "celery.redirected": {"level": "WARNING"},
-                "django.request": {"level": "ERROR"},
+                "django.request": {"level": "ERROR", "filters": ["not_ready"]},
+                "kombu.connection": {"level": "ERROR"},
             },
         }
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import hashlib
+import os
 import signal
 import socket
 import subprocess
@@ -26,6 +27,8 @@ log = structlog.get_logger(__name__)
 PR_SET_PDEATHSIG = 1
 GRACE_SECONDS = 15
 READY_SECONDS = 60
+CELERY_AS_ROOT = "ignore:You're running the worker with superuser privileges"
+"""Celery's worker runs no stranger's code: that is what the sandbox is for."""
 
 
 class UpError(Exception):
@@ -45,7 +48,12 @@ class Child:
 
     def start(self) -> None:
         # Their own sessions, so that Ctrl-C reaches only the supervisor, which then ends them in order.
-        self.process = subprocess.Popen(self.argv, start_new_session=True, preexec_fn=_end_with_parent)  # noqa: PLW1509
+        self.process = subprocess.Popen(
+            self.argv,
+            start_new_session=True,
+            preexec_fn=_end_with_parent,  # noqa: PLW1509
+            env={**os.environ, "PYTHONWARNINGS": CELERY_AS_ROOT},
+        )
         self.started_at = time.monotonic()
 
     def tend(self) -> None:

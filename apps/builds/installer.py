@@ -211,7 +211,7 @@ def _run(
             late.set()
             process.kill()
 
-        timer = threading.Timer(max(0.0, deadline - time.monotonic()), give_up)
+        timer = threading.Timer(min(max(0.0, deadline - time.monotonic()), threading.TIMEOUT_MAX), give_up)
         timer.start()
         output: list[str] = []
         try:

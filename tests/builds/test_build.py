@@ -1,0 +1,180 @@
+"""Builds, with real git, real uv and a real sandbox."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from apps.builds import installer, services
+from apps.builds.models import Build, Deployment, Environment, Resolution
+from apps.repos import store
+from apps.spaces.logs import last_lines
+from apps.spaces.models import Space, Stage
+from tests.builds.conftest import commit
+
+pytestmark = pytest.mark.integration
+
+PYTHON = "---\nsdk: python\n---\n"
+
+
+def build(space: Space) -> Build:
+    """Run the Space's newest build and return it."""
+    newest = Build.objects.filter(space=space).latest("pk")
+    services.run_build(newest.pk)
+    newest.refresh_from_db()
+    space.refresh_from_db()
+    return newest
+
+
+def test_a_revision_becomes_a_deployment(space: Space, data: Path) -> None:
+    revision = commit(space, {"README.md": PYTHON, "app.py": "print(1)", "requirements.txt": "six==1.17.0"})
+    assert build(space).state == Build.State.SUCCEEDED
+    deployment = Deployment.objects.get()
+    assert (deployment.revision, deployment.is_current, deployment.app_file) == (revision, True, "app.py")
+    assert (data / "deployments" / str(deployment.pk) / "app.py").read_text() == "print(1)"
+    assert space.stage == Stage.APP_STARTING
+    assert deployment.environment is not None and "six==1.17.0" in deployment.environment.lock
+    python = data / "environments" / deployment.environment.key / "bin" / "python"
+    assert (
+        subprocess.run(
+            [str(python), "-c", "import six; print(six.__version__)"], capture_output=True, check=True
+        ).stdout
+        == b"1.17.0\n"
+    )
+    assert "six" in last_lines(space.pk, "build", 100)
+
+
+def test_two_spaces_with_the_same_lock_share_one_environment(space: Space, data: Path) -> None:
+    from apps.spaces.services import create_space
+
+    other = create_space(space.owner, "other", user=space.created_by, sdk="python")
+    for each in (space, other):
+        commit(each, {"README.md": PYTHON, "app.py": each.name, "requirements.txt": "six==1.17.0"})
+        assert build(each).state == Build.State.SUCCEEDED
+    assert Environment.objects.count() == 1
+    assert "reused" in last_lines(other.pk, "build")
+    assert len([p for p in (data / "environments").iterdir() if not p.name.startswith(".")]) == 1
+
+
+def test_a_known_resolution_needs_no_index(space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit(space, {"README.md": PYTHON, "app.py": "1", "requirements.txt": "six==1.17.0"})
+    build(space)
+    monkeypatch.setenv("UV_DEFAULT_INDEX", "http://127.0.0.1:9/simple")
+    commit(space, {"app.py": "2"})
+    assert build(space).state == Build.State.SUCCEEDED
+
+
+def test_a_factory_build_resolves_anew(space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit(space, {"README.md": PYTHON, "app.py": "1", "requirements.txt": "six"})
+    build(space)
+    Resolution.objects.update(lock="made up")
+    services.queue_build(space, factory=True)
+    assert build(space).state == Build.State.SUCCEEDED
+    assert Resolution.objects.get().lock != "made up"
+
+
+@pytest.mark.parametrize(
+    ("requirements", "words"),
+    [
+        ("this-package-does-not-exist-41", "does not exist"),
+        ("six==0.0.99", "no “six==0.0.99”"),
+        ("fastapi==0.115.0\nstarlette==0.46.0", "together"),
+        ("pysqlite", "wheel"),
+    ],
+)
+def test_requirements_that_cannot_be_met_are_told_in_plain_words(
+    space: Space, requirements: str, words: str, data: Path
+) -> None:
+    commit(space, {"README.md": PYTHON, "app.py": "", "requirements.txt": requirements})
+    failed = build(space)
+    assert failed.state == Build.State.FAILED
+    assert space.stage == Stage.BUILD_ERROR
+    assert words in space.stage_message
+    assert store.read(space.repository, "main", "requirements.txt").decode() == requirements
+    assert not list((data / "environments").glob("*.part")) and not list((data / "deployments").glob("[0-9.]*"))
+
+
+def test_wrong_front_matter_is_a_config_error_with_its_line(space: Space) -> None:
+    commit(space, {"README.md": "---\nsdk: python\ncolorTo: beige\n---\n", "app.py": ""})
+    build(space)
+    assert (space.stage, "README.md, line 3" in space.stage_message) == (Stage.CONFIG_ERROR, True)
+
+
+def test_a_failed_build_leaves_the_former_deployment(space: Space) -> None:
+    commit(space, {"README.md": PYTHON, "app.py": "1"})
+    build(space)
+    commit(space, {"README.md": "---\nsdk: docker\n---\n"})
+    build(space)
+    assert Deployment.objects.get().is_current
+
+
+def test_a_static_space_needs_no_environment(space: Space) -> None:
+    commit(space, {"README.md": "---\nsdk: static\n---\n", "index.html": "hi"})
+    build(space)
+    assert (Deployment.objects.get().environment, space.stage) == (None, Stage.RUNNING)
+
+
+def test_a_superseded_build_deploys_nothing(space: Space) -> None:
+    commit(space, {"README.md": PYTHON, "app.py": "1"})
+    first = Build.objects.get()
+    Build.objects.filter(pk=first.pk).update(state=Build.State.QUEUED)
+    commit(space, {"app.py": "2"})
+    Build.objects.filter(pk=first.pk).update(state=Build.State.QUEUED)
+    services.run_build(first.pk)
+    first.refresh_from_db()
+    assert first.state == Build.State.SUPERSEDED
+    assert not Deployment.objects.exists()
+
+
+def test_a_build_whose_process_died_is_found_again(space: Space) -> None:
+    commit(space, {"README.md": PYTHON, "app.py": "1"})
+    lost = Build.objects.get()
+    Build.objects.filter(pk=lost.pk).update(state=Build.State.RUNNING)
+    assert services.lost_builds() == [lost.pk]
+    assert build(space).state == Build.State.SUCCEEDED
+    assert services.lost_builds() == []
+
+
+def test_an_installation_that_died_half_way_is_swept(data: Path) -> None:
+    half = data / "environments" / f".{'a' * 64}.1234.part"
+    half.mkdir(parents=True)
+    (half / "x").write_text("half")
+    installer.sweep_leftovers()
+    assert not half.exists()
+
+
+def test_a_build_that_takes_too_long_is_ended_and_told(space: Space, settings: Any) -> None:
+    settings.PORTICO_BUILD_SECONDS = 0
+    commit(space, {"README.md": PYTHON, "app.py": "", "requirements.txt": "six"})
+    build(space)
+    assert (space.stage, "longer than" in space.stage_message) == (Stage.BUILD_ERROR, True)
+
+
+def test_the_installer_sees_neither_the_portals_files_nor_its_environment(
+    data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """uv itself does the looking: it is asked to read a file of the portal, and to print its environment's index."""
+    from apps.sandbox.interpreters import default_interpreter
+
+    monkeypatch.setenv("SECRET_KEY", "the-portals-secret")
+    hidden = tmp_path / "portal-file"
+    hidden.write_text("six")
+    said: list[str] = []
+    with pytest.raises(installer.InstallError):
+        installer._run(["/usr/bin/cat", str(hidden)], default_interpreter(), (), said.append, deadline=float("inf"))
+    installer._run(["/usr/bin/env"], default_interpreter(), (), said.append, deadline=float("inf"))
+    assert not any("the-portals-secret" in line or line == "six" for line in said)
+
+
+def test_old_deployments_are_swept_and_the_current_one_stays(space: Space, data: Path) -> None:
+    for number in range(services.KEPT_DEPLOYMENTS + 2):
+        commit(space, {"README.md": "---\nsdk: static\n---\n", "index.html": str(number)})
+        build(space)
+    services.sweep()
+    kept = set(Deployment.objects.values_list("pk", flat=True))
+    assert len(kept) == services.KEPT_DEPLOYMENTS
+    assert {int(p.name) for p in (data / "deployments").glob("[0-9]*")} == kept
+    assert Deployment.objects.filter(is_current=True).count() == 1
