@@ -47,6 +47,16 @@ class Report(models.Model):
         indexes = [models.Index(fields=["state", "created_at"], name="report_state_idx")]
 
 
+class AppendOnly(models.QuerySet["AuditEntry"]):
+    """Rows are added and read. The database refuses the rest as well (migration 0002)."""
+
+    def update(self, **kwargs: Any) -> NoReturn:
+        raise TypeError("audit entries cannot be changed")
+
+    def delete(self) -> NoReturn:
+        raise TypeError("audit entries cannot be deleted")
+
+
 class AuditEntry(models.Model):
     """One act of a moderator or administrator. Never changed, never deleted.
 
@@ -68,12 +78,14 @@ class AuditEntry(models.Model):
     reason = models.TextField()
     data = models.JSONField(default=dict)
 
+    objects = AppendOnly.as_manager()
+
     class Meta:
         ordering = ["-id"]
         verbose_name_plural = "audit log"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        if self.pk is not None:
+        if not self._state.adding or self.pk is not None:
             raise TypeError("audit entries cannot be changed")
         super().save(*args, **kwargs)
 
