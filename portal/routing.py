@@ -2,4 +2,6 @@
 
 from __future__ import annotations
 
-websocket_urlpatterns: list = []
+from apps.moderation import routing as moderation
+
+websocket_urlpatterns: list = [*moderation.websocket_urlpatterns]
