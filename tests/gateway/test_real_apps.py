@@ -1,0 +1,223 @@
+"""Real Gradio and real Streamlit in real workers, behind a really running portal, asked by the official client."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.running_portal import ROOT, RunningPortal
+
+pytestmark = pytest.mark.integration
+
+GRADIO = """
+import time
+import gradio as gr
+
+def greet(name, request: gr.Request):
+    return {"greeting": f"Hello {name}!", "address": request.client.host, "query": dict(request.query_params),
+            "headers": dict(request.headers)}
+
+def count(number):
+    for n in range(int(number)):
+        time.sleep(0.05)
+        yield str(n)
+
+def shout(path):
+    with open(path) as given, open("/tmp/shout.txt", "w") as said:
+        said.write(given.read().upper())
+    return "/tmp/shout.txt"
+
+with gr.Blocks() as demo:
+    gr.Button().click(greet, gr.Textbox(), gr.JSON(), api_name="greet")
+    gr.Button().click(count, gr.Number(), gr.Textbox(), api_name="count")
+    gr.Button().click(shout, gr.File(), gr.File(), api_name="shout")
+demo.launch()
+"""
+STREAMLIT = """
+import streamlit as st
+st.title("Counted: " + str(st.session_state.setdefault("n", 7)))
+"""
+PROGRAM = """
+import json, sys
+from gradio_client import Client, handle_file
+client = Client(sys.argv[1], token=sys.argv[2] or None, verbose=False)
+counting = client.submit(4, api_name="/count")
+counting.result(timeout=30)
+said = client.predict(handle_file(sys.argv[3]), api_name="/shout")
+print(json.dumps({
+    "src": client.src, "root": client.config["root"], "greet": client.predict("Bob", api_name="/greet"),
+    "count": counting.outputs(), "shout": open(said).read(),
+}))
+"""
+RERUN = b"\x5a\x00"
+"""Streamlit's BackMsg with an empty `rerun_script`: what its page sends first."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("apps")
+    for name, app in (("gradio", GRADIO), ("streamlit", STREAMLIT)):
+        (root / name).mkdir()
+        (root / name / "app.py").write_text(app)
+        (root / name / "README.md").write_text(f"---\nsdk: {name}\napp_file: app.py\n---\n")
+    (root / "in.txt").write_text("quiet")
+    return root
+
+
+@pytest.fixture(scope="module")
+def portal(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Iterator[RunningPortal]:
+    with RunningPortal(tmp_path_factory.mktemp("real"), PORTICO_ADMIN="ada:correct-horse-battery") as running:
+        running.deploy(folder / "gradio", "ada/talk")
+        yield running
+
+
+def as_program(portal: RunningPortal, source: str, folder: Path, token: str = "") -> dict[str, Any]:
+    """What the official client gets, in a process of its own that knows nothing but `HF_ENDPOINT`."""
+    environment = {
+        **os.environ,
+        "HF_ENDPOINT": portal.url,
+        "HF_HOME": str(folder / "hf"),
+        "GRADIO_TEMP_DIR": str(folder / "downloads"),
+        "GRADIO_ANALYTICS_ENABLED": "False",
+    }
+    argv = [sys.executable, "-c", PROGRAM, source, token, str(folder / "in.txt")]
+    done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def shell(portal: RunningPortal, code: str) -> None:
+    argv = [sys.executable, "manage.py", "shell", "--no-imports", "-c", code]
+    subprocess.run(argv, cwd=ROOT, env=portal.environment, check=True, capture_output=True, timeout=60)
+
+
+def post(portal: RunningPortal, host: str, path: str, body: Any, headers: dict[str, str]) -> bytes:
+    request = urllib.request.Request(f"http://127.0.0.1:{portal.port}{path}", data=json.dumps(body).encode())
+    for name, value in {"Host": host, "Content-Type": "application/json", **headers}.items():
+        request.add_header(name, value)
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        data: bytes = answer.read()
+        return data
+
+
+def test_the_official_client_works_against_the_path_and_by_name(portal: RunningPortal, folder: Path) -> None:
+    by_path = f"{portal.url}/run/ada/talk/"
+    for source in (by_path, "ada/talk"):
+        said = as_program(portal, source, folder)
+        assert said["src"] == by_path and said["root"] == by_path.rstrip("/")
+        assert said["greet"]["greeting"] == "Hello Bob!" and said["greet"]["address"] == "127.0.0.1"
+        assert said["count"] == ["0", "1", "2", "3"]
+        assert said["shout"] == "QUIET"
+
+
+def test_gradio_sees_the_request_as_it_was_made(portal: RunningPortal) -> None:
+    host = portal.host("ada-talk")
+    body = {"data": ["Ann"]}
+    headers = {"X-Own": "kept", "Cookie": "theirs=1; portico_session=secret", "X-Forwarded-For": "1.2.3.4"}
+    event = json.loads(post(portal, host, "/gradio_api/call/greet?lang=de&lang=fr", body, headers))["event_id"]
+    status, stream = portal.get(f"/gradio_api/call/greet/{event}", host=host)
+    assert status == 200
+    said = json.loads(stream.decode().split("data: ", 1)[1].splitlines()[0])[0]
+    assert said["greeting"] == "Hello Ann!" and said["address"] == "127.0.0.1"
+    assert said["query"]["lang"] in ("de", "fr")
+    assert said["headers"]["host"] == host and said["headers"]["x-own"] == "kept"
+    assert said["headers"]["cookie"] == "theirs=1"
+
+
+def test_gradios_addresses_carry_the_hosts_port(portal: RunningPortal) -> None:
+    host = portal.host("ada-talk")
+    status, config = portal.get("/config", host=host)
+    assert status == 200 and json.loads(config)["root"] == f"http://{host}"
+    status, page = portal.get("/", host=host, headers={"Accept": "text/html"})
+    assert status == 200 and f'"root":"http://{host}"'.encode() in page.replace(b'": "', b'":"')
+
+
+def test_the_path_on_the_portal_shows_no_page(portal: RunningPortal) -> None:
+    for path in ("", "static/js/iframeResizer.contentWindow.min.js", "theme.css"):
+        status, body = portal.get(f"/run/ada/talk/{path}", headers={"Accept": "text/html"})
+        assert status in (404, 406) and json.loads(body)
+
+
+def test_another_sites_page_may_call_it(portal: RunningPortal) -> None:
+    request = urllib.request.Request(f"http://127.0.0.1:{portal.port}/config")
+    request.add_header("Host", portal.host("ada-talk"))
+    request.add_header("Origin", "https://blog.example")
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        assert answer.headers.get_all("Access-Control-Allow-Origin") == ["https://blog.example"]
+        assert answer.headers.get_all("Access-Control-Allow-Credentials") == ["true"]
+
+
+def test_a_call_wakes_a_sleeping_space_and_waits_for_it(portal: RunningPortal, folder: Path) -> None:
+    portal.command("sleep", "ada/talk")
+    assert portal.command("stage", "ada/talk").stdout.strip() == "SLEEPING"
+    status, page = portal.get("/", host=portal.host("ada-talk"), headers={"Accept": "text/html"})
+    assert status == 200 or (status == 503 and b"Waking up" in page)
+    assert as_program(portal, "ada/talk", folder)["count"] == ["0", "1", "2", "3"]
+    assert portal.command("stage", "ada/talk").stdout.strip() == "RUNNING"
+
+
+def test_a_private_space_is_its_owners_and_their_programs(portal: RunningPortal, folder: Path) -> None:
+    shell(portal, "from apps.spaces.models import Space; from apps.spaces.services import set_visibility\n"
+                  "set_visibility(Space.objects.get(name='talk'), 'private')")  # fmt: skip
+    host = portal.host("ada-talk")
+    wait_for(lambda: portal.get("/config", host=host)[0] == 404)
+    with pytest.raises(RuntimeError, match="RepositoryNotFound"):
+        as_program(portal, "ada/talk", folder)
+    token = portal.token("ada")
+    for source in ("ada/talk", f"{portal.url}/run/ada/talk/"):
+        said = as_program(portal, source, folder, token)
+        assert said["greet"]["greeting"] == "Hello Bob!"
+        assert token not in json.dumps(said), "the app saw the visitor's token"
+    shell(portal, "from apps.spaces.models import Space; from apps.spaces.services import set_visibility\n"
+                  "set_visibility(Space.objects.get(name='talk'), 'public')")  # fmt: skip
+    wait_for(lambda: portal.get("/config", host=host)[0] == 200)
+
+
+async def test_streamlit_talks_over_its_websocket(portal: RunningPortal, folder: Path) -> None:
+    await asyncio.to_thread(portal.deploy, folder / "streamlit", "ada/counter")
+    host = portal.host("ada-counter")
+    headers = {"Host": host, "Origin": f"http://{host}"}
+    url = f"http://127.0.0.1:{portal.port}/_stcore/stream"
+    async with (
+        aiohttp.ClientSession() as session,
+        session.ws_connect(url, headers=headers, protocols=("streamlit",)) as page,
+    ):
+        assert page.protocol == "streamlit"
+        await page.send_bytes(RERUN)
+        async with asyncio.timeout(30):
+            async for message in page:
+                if b"Counted: 7" in message.data:
+                    return
+    raise AssertionError("the app never said anything")
+
+
+def test_a_takedown_holds_within_two_seconds(portal: RunningPortal) -> None:
+    host = portal.host("ada-talk")
+    assert portal.get("/config", host=host)[0] == 200
+    shell(portal, "from apps.spaces.models import Space; from apps.spaces.services import withhold_space\n"
+                  "withhold_space(Space.objects.get(name='talk'), 'test')")  # fmt: skip
+    at = time.monotonic()
+    wait_for(lambda: portal.get("/config", host=host)[0] == 410, seconds=2)
+    assert portal.get("/run/ada/talk/config")[0] == 410
+    assert portal.get("/api/spaces/ada/talk")[0] == 410
+    assert time.monotonic() - at < 2
+
+
+def wait_for(condition: Any, seconds: float = 5) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
