@@ -136,9 +136,10 @@ def frame_height(page: Page, selector: str = "gradio-app") -> int:
 
 
 def wait_for_height(page: Page, condition: str) -> int:
+    """Wait until `condition` holds for the frame's height `h`, and return it."""
     page.wait_for_function(
-        f"() => {{ const h = document.querySelector('gradio-app').shadowRoot.querySelector('iframe').offsetHeight;"
-        f" return {condition}; }}"
+        "() => { const h = document.querySelector('gradio-app').shadowRoot.querySelector('iframe')?.offsetHeight"
+        f" ?? NaN; return {condition}; }}"
     )
     return frame_height(page)
 
@@ -228,7 +229,7 @@ def test_the_element_is_lazy_and_then_follows_the_demos_height_both_ways(
     page.locator("gradio-app").scroll_into_view_if_needed()
     demo = page.frame_locator("gradio-app iframe")
     expect(demo.get_by_role("button", name="Less")).to_be_visible()
-    own = wait_for_height(page, "h !== 300")
+    own = wait_for_height(page, "h > 300")
     assert demo.locator("html").evaluate("page => page.scrollHeight <= innerHeight")
     demo.get_by_role("button", name="More").click()
     assert wait_for_height(page, f"h > {own} + 800") < own + 1000
@@ -364,6 +365,33 @@ def test_elements_may_be_made_changed_moved_and_removed_at_any_time(
     page.evaluate("made.remove()")
     assert page.evaluate("heard.filter(([type]) => type === 'error').length") == 0
     assert len(page.frames) == 1
+
+
+# Browsers that withhold cookies and storage from framed pages: Debian's Chromium is one
+
+
+def test_a_chat_that_keeps_its_history_in_the_browser_works_where_storage_is_withheld(
+    page: Page, portal: RunningPortal, blog: Blog
+) -> None:
+    portal.deploy(ROOT / "tests" / "demos" / "streaming_chat", "ada/streaming-chat")
+    page.goto(blog.publish(f'{script(portal)}<gradio-app space="ada/streaming-chat"></gradio-app>'))
+    demo = page.frame_locator("gradio-app iframe")
+    demo.get_by_role("textbox").fill("hello")
+    demo.get_by_role("textbox").press("Enter")
+    expect(demo.get_by_text("You said: hello. That was message 1.")).to_be_visible()
+
+
+def test_a_demo_with_a_password_can_be_signed_in_to_inside_a_frame(
+    page: Page, portal: RunningPortal, blog: Blog
+) -> None:
+    portal.deploy(ROOT / "tests" / "demos" / "password", "ada/password")
+    page.goto(blog.publish(f'{script(portal)}<gradio-app space="ada/password"></gradio-app>'))
+    demo = page.frame_locator("gradio-app iframe")
+    demo.get_by_label("username").fill("ada")
+    demo.get_by_label("password").fill("engine")
+    demo.get_by_role("button", name="Login").click()
+    demo.get_by_role("button", name="Who am I?").click()
+    expect(demo.get_by_label("Greeting")).to_have_value("Welcome, ada.")
 
 
 # What cannot be shown
