@@ -56,7 +56,9 @@ def snippets(space: Space) -> Snippets:
         ),
         element=(
             f'<script type="module" src="{escape(settings.PORTICO_URL)}/embed/gradio.js"></script>\n'
-            f'<gradio-app space="{escape(space.slug)}"{height} allow="{ASKED}"><a href="{url}">{title}</a></gradio-app>'
+            f'<gradio-app space="{escape(space.slug)}"{height} allow="{ASKED}">\n'
+            f'  <a href="{url}">{title}</a>\n'
+            "</gradio-app>"
         ),
         embeddable=True,
     )
