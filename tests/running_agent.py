@@ -26,6 +26,7 @@ from apps.spaces.models import SDK, Space, Stage
 from apps.spaces.services import create_space
 
 ROOT = Path(__file__).resolve().parent.parent
+AGENT = [sys.executable, "-m", "apps.runtime.agent"]
 _numbers = itertools.count(1)
 
 SERVER = """
@@ -51,7 +52,7 @@ HELLO = SERVER + "serve()\n"
 
 
 class RunningAgent:
-    """`manage.py portico agent` in a process of its own, on the tests' database and data folder.
+    """An agent in a process of its own, on the tests' database and data folder.
 
     Args:
         environment: further settings, as `PORTICO_SLEEP_SECONDS="1"`.
@@ -74,11 +75,11 @@ class RunningAgent:
     def __exit__(self, *exception: Any) -> None:
         self.stop()
 
-    def start(self, seconds: float = 30) -> None:
+    def start(self, seconds: float = 120) -> None:
         """Start it and wait until it answers."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "manage.py", "portico", "agent"],
+                AGENT,
                 cwd=ROOT,
                 env=self.environment,
                 stdout=log,
@@ -97,7 +98,7 @@ class RunningAgent:
             return True
         return False
 
-    def stop(self, signal_number: int = signal.SIGTERM, seconds: float = 30) -> int | None:
+    def stop(self, signal_number: int = signal.SIGTERM, seconds: float = 60) -> int | None:
         """End it and return its exit status."""
         if self.process is None:
             return None
@@ -132,7 +133,7 @@ def deploy(space: Space, files: dict[str, str] | str = HELLO, **fields: Any) -> 
     """Make `files` (or one `app.py`) the Space's current deployment, on the bare interpreter. It is not started."""
     build = Build.objects.create(space=space, revision=f"{next(_numbers):040x}", state=Build.State.SUCCEEDED)
     Deployment.objects.filter(space=space, is_current=True).update(is_current=False)
-    defaults = {"sdk": SDK.PYTHON, "app_file": "app.py", "startup_seconds": 20}
+    defaults = {"sdk": SDK.PYTHON, "app_file": "app.py", "startup_seconds": 60}
     deployment = Deployment.objects.create(space=space, build=build, revision=build.revision, **{**defaults, **fields})
     folder = Path(settings.PORTICO_DATA) / "deployments" / str(deployment.pk)
     for path, text in (files if isinstance(files, dict) else {"app.py": files}).items():
@@ -149,7 +150,7 @@ def sleeping_space(files: dict[str, str] | str = HELLO, **fields: Any) -> Space:
     return space
 
 
-def ensure(space: Space, timeout: float = 20) -> client.RunningWorker:
+def ensure(space: Space, timeout: float = 60) -> client.RunningWorker:
     return asyncio.run(client.ensure_worker(space.pk, timeout=timeout))
 
 
@@ -167,7 +168,7 @@ def fetch(worker: client.RunningWorker, path: str = "/") -> str:
                 parts.append(part)
             return b"".join(parts)
 
-    head, _, body = asyncio.run(asyncio.wait_for(go(), 20)).partition(b"\r\n\r\n")
+    head, _, body = asyncio.run(asyncio.wait_for(go(), 60)).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1."), head
     return body.decode()
 
@@ -177,13 +178,13 @@ def stage_of(space: Space) -> str:
     return space.stage
 
 
-def wait_for_stage(space: Space, stage: Stage, seconds: float = 20) -> Space:
+def wait_for_stage(space: Space, stage: Stage, seconds: float = 60) -> Space:
     wait_until(lambda: stage_of(space) == stage, seconds=seconds, what=lambda: f"{space.stage}: {space.stage_message}")
     return space
 
 
 def wait_until(
-    condition: Callable[[], Any], seconds: float = 20, what: Callable[[], str] = lambda: "it did not happen"
+    condition: Callable[[], Any], seconds: float = 60, what: Callable[[], str] = lambda: "it did not happen"
 ) -> Any:
     """Poll until `condition` is true and return its value."""
     deadline = time.monotonic() + seconds

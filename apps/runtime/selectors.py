@@ -119,7 +119,7 @@ def spec_of_former(worker: Worker) -> WorkerSpec:
         space_id=worker.space_id,
         deployment_folder=deployment_folder(worker.deployment_id),
         environment_folder=None,
-        interpreter=default_interpreter(),
+        interpreter=Interpreter("", Path(), Path("/usr")),
         argv=(),
         environment={},
         port=worker.port,

@@ -37,7 +37,7 @@ _HOST_ETC = (
 )
 # Where root runs bubblewrap, the process inside is root to the files of /proc, capabilities or not: /proc/sys alone
 # (core_pattern) would let it out. bubblewrap covers only a part of it, so the rest is covered here.
-_READ_ONLY_PROC = ("bus", "fs", "irq", "sys", "sysrq-trigger")
+_READ_ONLY_PROC = ("bus", "fs", "irq", "pressure", "sys", "sysrq-trigger")
 _HIDDEN_FILES = (
     "kcore",
     "keys",

@@ -58,7 +58,7 @@ def test_many_visitors_at_once_start_one_worker(agent: RunningAgent) -> None:
     space = sleeping_space(SLOW)
 
     async def all_at_once() -> set[object]:
-        asked = (client.ensure_worker(space.pk, timeout=20) for _ in range(50))
+        asked = (client.ensure_worker(space.pk, timeout=60) for _ in range(50))
         return {worker.id for worker in await asyncio.gather(*asked)}
 
     assert len(asyncio.run(all_at_once())) == 1
@@ -120,7 +120,7 @@ def test_restarts_that_overlap_end_with_one_worker(agent: RunningAgent) -> None:
     space = sleeping_space(SLOW)
 
     async def twice() -> client.RunningWorker:
-        waiting = asyncio.create_task(client.ensure_worker(space.pk, timeout=20))
+        waiting = asyncio.create_task(client.ensure_worker(space.pk, timeout=60))
         await asyncio.sleep(0.5)
         await client.restart_worker(space.pk)
         return await waiting
@@ -135,7 +135,7 @@ def test_stopping_ends_the_worker_and_a_start_under_way(agent: RunningAgent) -> 
     worker = ensure(running)
 
     async def stop_both() -> None:
-        waiting = asyncio.create_task(client.ensure_worker(starting.pk, timeout=20))
+        waiting = asyncio.create_task(client.ensure_worker(starting.pk, timeout=60))
         await asyncio.sleep(0.5)
         await asyncio.gather(client.stop_worker(running.pk), client.stop_worker(starting.pk))
         with pytest.raises(client.StartRefused):
@@ -170,7 +170,7 @@ def test_a_space_paused_while_it_starts_does_not_come_up(agent: RunningAgent) ->
     space = sleeping_space(SLOW)
 
     async def start_and_pause() -> None:
-        waiting = asyncio.create_task(client.ensure_worker(space.pk, timeout=20))
+        waiting = asyncio.create_task(client.ensure_worker(space.pk, timeout=60))
         await asyncio.sleep(0.5)
         await asyncio.to_thread(spaces.pause_space, space)
         with pytest.raises(client.StartRefused):

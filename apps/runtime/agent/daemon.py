@@ -64,7 +64,6 @@ class Agent:
         sockets = SocketServer(client.sockets_path(), self._spawner_of, blocks=os.geteuid() != 0)
         runner = web.AppRunner(application(self), access_log=None, shutdown_timeout=1.0)
         try:
-            await asyncio.to_thread(find_interpreters)
             await in_database(services.note_node)()
             await self._end_former_workers()
             sockets.start()
@@ -128,6 +127,7 @@ class Agent:
         task.add_done_callback(self._background.discard)
 
     async def _find_capabilities(self) -> None:
+        await asyncio.to_thread(find_interpreters)  # kept from here on, for the first start
         checks = await asyncio.to_thread(machine_report)
         self._capabilities = {c["name"]: {"ok": c["ok"], "detail": c["detail"]} for c in checks}
         await in_database(services.note_node)(self._capabilities)

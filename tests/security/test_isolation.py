@@ -1,0 +1,241 @@
+"""Hostile code in a real worker: it looks around, and finds nothing that is not its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+
+from apps.runtime import client
+from apps.spaces.encryption import encrypt
+from apps.spaces.models import Space, SpaceVariable
+from tests.running_agent import SERVER, RunningAgent, ensure, fetch, listening, sleeping_space
+
+pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
+
+SPY = (
+    SERVER
+    + """
+import json, socket, stat, subprocess, urllib.parse
+held = sorted(os.listdir("/proc/self/fd"))
+open_files = {n: os.readlink(f"/proc/self/fd/{n}") for n in held if os.path.islink(f"/proc/self/fd/{n}")}
+
+def attempt(action):
+    try:
+        return action()
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+
+def reach(family, address):
+    with socket.socket(family) as s:
+        s.settimeout(1)
+        s.connect(address)
+    return "reached"
+
+def write(path, text="x"):
+    with open(path, "w") as file:
+        file.write(text)
+    return "written"
+
+def writable_proc():
+    found = []
+    for root, folders, files in os.walk("/proc"):
+        folders[:] = [f for f in folders if not f.isdigit() and f not in ("self", "thread-self", "task")]
+        for name in files:
+            path = os.path.join(root, name)
+            try:
+                os.close(os.open(path, os.O_WRONLY))
+            except OSError:
+                continue
+            if not stat.S_ISCHR(os.stat(path).st_mode):
+                found.append(path)
+    return found
+
+def setuid_gains():
+    return open("/proc/self/status").read()
+
+def userns():
+    import ctypes
+    libc = ctypes.CDLL(None, use_errno=True)
+    return [libc.unshare(flag) for flag in (0x10000000, 0x00020000, 0x40000000)]
+
+class Spy(Handler):
+    def answer(self):
+        query = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(self.path).query))
+        if "eval" in query:
+            return json.dumps(attempt(lambda: eval(query["eval"])), default=str)
+        return "ready"
+
+serve(Spy)
+"""
+)
+
+
+class Worker:
+    """A spy in a worker: `ask` evaluates an expression there."""
+
+    def __init__(self, space: Space | None = None) -> None:
+        self.space = space or sleeping_space(SPY)
+        self.worker = ensure(self.space)
+
+    def ask(self, expression: str) -> object:
+        from urllib.parse import quote
+
+        return json.loads(fetch(self.worker, f"/?eval={quote(expression)}"))
+
+
+@pytest.fixture
+def spy(agent: RunningAgent) -> Worker:
+    return Worker()
+
+
+def test_it_has_its_own_variables_and_inherits_none(agent: RunningAgent) -> None:
+    space = sleeping_space(SPY)
+    SpaceVariable.objects.create(space=space, key="GREETING", value="good day")
+    SpaceVariable.objects.create(space=space, key="API_KEY", secret=encrypt("s3cret é"))
+    other = sleeping_space()
+    SpaceVariable.objects.create(space=other, key="OTHER_KEY", secret=encrypt("not yours"))
+    ensure(other)
+    found = Worker(space).ask("dict(os.environ)")
+    assert isinstance(found, dict)
+    assert (found["GREETING"], found["API_KEY"]) == ("good day", "s3cret é")
+    assert found["SPACE_ID"] == space.slug
+    defaults = (
+        "GRADIO_ANALYTICS_ENABLED GRADIO_SERVER_NAME GRADIO_SERVER_PORT GRADIO_TEMP_DIR HF_HOME HF_HUB_DISABLE_TELEMETRY "
+        "HOME LANG LC_CTYPE MPLCONFIGDIR NUMBA_CACHE_DIR PATH PORT PWD PYTHONDONTWRITEBYTECODE PYTHONUNBUFFERED "
+        "SPACE_AUTHOR_NAME SPACE_ID SPACE_REPO_NAME TMPDIR USER XDG_CACHE_HOME"
+    )
+    allowed = {"GREETING", "API_KEY", *defaults.split()}
+    assert set(found) <= allowed
+
+
+def test_secrets_are_on_no_command_line_and_in_no_file_of_the_host(agent: RunningAgent) -> None:
+    space = sleeping_space(SPY)
+    SpaceVariable.objects.create(space=space, key="API_KEY", secret=encrypt("a-very-telling-secret"))
+    Worker(space)
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                assert b"a-very-telling-secret" not in (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+
+
+def test_the_first_process_inside_keeps_no_environment_of_the_agents(spy: Worker) -> None:
+    found = spy.ask("open('/proc/1/environ').read()")
+    assert isinstance(found, str)
+    for name in ("PORTICO", "SECRET", "DJANGO", "DATABASE"):
+        assert name not in found
+
+
+def test_it_holds_only_its_standard_descriptors(spy: Worker) -> None:
+    found = spy.ask("open_files")
+    assert isinstance(found, dict)
+    assert found["0"] == "/dev/null"
+    assert found["1"] == found["2"]
+    assert found["1"].startswith("pipe:")
+    assert set(found) <= {"0", "1", "2"}, found
+
+
+def test_it_does_not_see_the_hosts_files(spy: Worker) -> None:
+    portal = (
+        settings.PORTICO_DATA,
+        settings.PORTICO_RUN,
+        settings.BASE_DIR / "portal",
+        settings.BASE_DIR / "manage.py",
+    )
+    system = ("/root/.ssh", "/etc/shadow", "/etc/ssl/private", "/sys", "/var", "/run", "/boot", "/srv")
+    for path in (*map(str, portal), *system):
+        assert spy.ask(f"os.path.exists({path!r})") is False, path
+    assert spy.ask("os.listdir('/home')") == ["user"]
+
+
+def test_it_sees_no_other_process_and_none_of_another_worker(spy: Worker) -> None:
+    neighbour = Worker()
+    seen = spy.ask("sorted(int(n) for n in os.listdir('/proc') if n.isdigit())")
+    assert isinstance(seen, list)
+    assert len(seen) <= 3
+    assert spy.ask("os.getpid()") in seen
+    marker = neighbour.ask("write('/tmp/marker')")
+    assert marker == "written"
+    for folder in ("/tmp", "/dev/shm", "/home/user", "/app"):
+        assert spy.ask(f"os.path.exists('{folder}/marker')") is False
+
+
+def test_it_reaches_no_port_of_the_portal_nor_the_world(spy: Worker) -> None:
+    with listening() as port:
+        own = socket.gethostbyname(socket.gethostname())
+        for address in ("127.0.0.1", own, "169.254.169.254", "10.0.0.1", "1.1.1.1"):
+            answer = spy.ask(f"reach(socket.AF_INET, ({address!r}, {port}))")
+            assert isinstance(answer, str)
+            assert "Error" in answer, (address, answer)
+    assert spy.ask("[name for _, name in socket.if_nameindex()]") == ["lo"]
+
+
+def test_it_reaches_no_other_worker_and_no_socket_of_the_agent(spy: Worker) -> None:
+    Worker()
+    assert spy.ask("reach(socket.AF_INET, ('127.0.0.1', 7860))") == "reached", "its own"
+    agent_socket = str(client.api_path())
+    answer = spy.ask(f"reach(socket.AF_UNIX, {agent_socket!r})")
+    assert answer == "FileNotFoundError: [Errno 2] No such file or directory"
+    with socket.socket(socket.AF_UNIX) as abstract:
+        abstract.bind("\0portico-test-abstract")
+        abstract.listen()
+        answer = spy.ask("reach(socket.AF_UNIX, '\\0portico-test-abstract')")
+        assert answer == "ConnectionRefusedError: [Errno 111] Connection refused"
+
+
+def test_a_stranger_on_the_host_does_not_reach_the_worker(spy: Worker) -> None:
+    with socket.socket() as stranger:
+        assert stranger.connect_ex(("127.0.0.1", spy.worker.port)) != 0
+
+
+def test_it_writes_nowhere_but_in_its_own_folders(spy: Worker) -> None:
+    for path in ("/x", "/usr/x", "/usr/bin/x", "/etc/passwd", "/etc/x", "/dev/x", "/opt/x", "/proc/x", "/home/x"):
+        answer = spy.ask(f"write({path!r})")
+        assert isinstance(answer, str), path
+        assert "Error" in answer, path
+    for folder in ("/tmp", "/home/user", "/dev/shm", "/app"):
+        assert spy.ask(f"write('{folder}/x')") == "written"
+
+
+def test_it_changes_nothing_of_the_kernel(spy: Worker) -> None:
+    before = Path("/proc/sys/kernel/core_pattern").read_text()
+    assert "Error" in str(spy.ask("write('/proc/sys/kernel/core_pattern', '|/app/exploit')"))
+    assert Path("/proc/sys/kernel/core_pattern").read_text() == before
+    assert spy.ask("writable_proc()") == []
+
+
+def test_it_has_no_capability_and_gains_none(spy: Worker) -> None:
+    status = str(spy.ask("open('/proc/self/status').read()"))
+    fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+    for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+        assert int(fields[name], 16) == 0, name
+    assert fields["NoNewPrivs"] == "1"
+    assert spy.ask("(os.getuid(), os.getgid())") == [1000, 1000]
+    assert spy.ask("userns()") == [-1, -1, -1], "no further namespace"
+    assert "Error" in str(spy.ask("os.setuid(0)"))
+
+
+def test_it_cannot_mount_nor_make_devices(spy: Worker) -> None:
+    mount = "__import__('ctypes').CDLL(None).mount(b'none', b'/tmp', b'tmpfs', 0, b'')"
+    assert spy.ask(mount) == -1
+    assert "PermissionError" in str(spy.ask("os.mknod('/tmp/disk', stat.S_IFBLK | 0o600, os.makedev(254, 0))"))
+
+
+def test_sockets_are_only_made_for_workers_that_live(agent: RunningAgent) -> None:
+    from uuid import uuid4
+
+    with pytest.raises(client.WorkerGone):
+        asyncio.run(client.worker_sockets(uuid4(), 1))
+
+
+def test_the_agents_sockets_are_for_its_user_alone(agent: RunningAgent) -> None:
+    assert settings.PORTICO_RUN.stat().st_mode & 0o077 == 0
+    for path in (client.api_path(), client.sockets_path()):
+        assert path.stat().st_mode & 0o077 == 0
