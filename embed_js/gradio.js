@@ -68,7 +68,7 @@
   /** Stages without anything to show; after a failed build, an earlier one may still run.
    * @type {Record<string, string>} */
   const DOWN = {
-    PAUSED: "This demo is paused by its owner.",
+    PAUSED: "This demo is paused.",
     STOPPED: "This demo is stopped.",
     NO_APP_FILE: "This demo has no files yet.",
     RUNTIME_ERROR: "This demo is not running: it stopped with an error.",

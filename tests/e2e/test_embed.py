@@ -425,7 +425,7 @@ def test_a_private_space_is_unknown_to_other_sites_until_it_is_public_and_tried_
     status = page.locator("gradio-app").get_by_role("status")
     expect(status).to_contain_text("There is no public Space “ada/secret-page”")
     change(portal, "# secret-page\nservices.set_visibility(space, 'public')")
-    page.wait_for_timeout(5500)  # how long the former answer may be kept
+    page.wait_for_timeout(1500)  # how long the former answer may be kept
     page.get_by_role("button", name="Try again").click()
     expect(page.frame_locator("gradio-app iframe").get_by_role("heading", name="Static page")).to_be_visible()
 
@@ -472,7 +472,7 @@ def test_a_paused_space_is_said_to_be_paused(page: Page, portal: RunningPortal, 
     portal.deploy(ROOT / "tests" / "demos" / "static_page", "ada/paused-page")
     change(portal, "# paused-page\nservices.pause_space(space)")
     page.goto(blog.publish(f'{script(portal)}<gradio-app space="ada/paused-page"></gradio-app>'))
-    expect(page.locator("gradio-app").get_by_role("status")).to_contain_text("paused by its owner")
+    expect(page.locator("gradio-app").get_by_role("status")).to_contain_text("This demo is paused.")
     expect(page.get_by_role("link", name="Open its page")).to_have_attribute(
         "href", f"{portal.url}/spaces/ada/paused-page"
     )
