@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from apps.moderation import routing as moderation
+from apps.spaces import routing as spaces
 
-websocket_urlpatterns: list = [*moderation.websocket_urlpatterns]
+websocket_urlpatterns: list = [*spaces.websocket_urlpatterns, *moderation.websocket_urlpatterns]

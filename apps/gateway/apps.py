@@ -5,3 +5,9 @@ from django.apps import AppConfig
 
 class GatewayConfig(AppConfig):
     name = "apps.gateway"
+
+    def ready(self) -> None:
+        from apps.gateway.access import frame_url
+        from apps.spaces.hosts import set_frame_url
+
+        set_frame_url(frame_url)

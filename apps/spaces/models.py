@@ -82,6 +82,9 @@ class Space(models.Model):
     def __str__(self) -> str:
         return self.slug
 
+    def get_absolute_url(self) -> str:
+        return f"/spaces/{self.slug}"
+
     @property
     def slug(self) -> str:
         """`owner/name`. Needs `owner` loaded."""
@@ -96,9 +99,6 @@ class Space(models.Model):
     def url(self) -> str:
         """The running demo's own address, with a trailing slash."""
         return f"{settings.PORTICO_SCHEME}://{self.host}/"
-
-    def get_absolute_url(self) -> str:
-        return f"/spaces/{self.slug}"
 
     @property
     def is_private(self) -> bool:

@@ -1,0 +1,80 @@
+"""Forms of Spaces' pages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+
+from apps.spaces.models import SDK, Space
+
+SDK_WORDS = {
+    SDK.GRADIO: "app.py with an ordinary launch()",
+    SDK.STREAMLIT: "a Streamlit script",
+    SDK.STATIC: "index.html and its files, no server",
+    SDK.PYTHON: "any program that listens on $PORT",
+}
+VISIBILITY_WORDS = {
+    Space.Visibility.PUBLIC: "Anyone can see and use it, and embed it.",
+    Space.Visibility.PRIVATE: "Only you; for everyone else it does not exist.",
+}
+
+
+class SpaceForm(forms.Form):
+    name = forms.CharField(max_length=96)
+    sdk = forms.ChoiceField(choices=SDK.choices, initial=SDK.GRADIO)
+    visibility = forms.ChoiceField(choices=Space.Visibility.choices, initial=Space.Visibility.PUBLIC)
+    upload = forms.UUIDField(required=False)
+    starter = forms.CharField(max_length=40, required=False)
+    code = forms.CharField(max_length=1_000_000, required=False, strip=False)
+    file = forms.FileField(required=False)
+
+    def clean_name(self) -> str:
+        name: str = self.cleaned_data["name"]
+        for validator in Space._meta.get_field("name").validators:
+            validator(name)
+        return name
+
+
+class VariableForm(forms.Form):
+    key = forms.CharField(max_length=256)
+    value = forms.CharField(max_length=64 * 1024, strip=False, required=False)
+    secret = forms.BooleanField(required=False)
+
+
+class SleepForm(forms.Form):
+    sleep_seconds = forms.TypedChoiceField(
+        coerce=lambda value: int(value) or None,
+        empty_value=None,
+        choices=[
+            (0, "The portal's default"),
+            (300, "5 minutes"),
+            (900, "15 minutes"),
+            (3600, "1 hour"),
+            (86400, "1 day"),
+            (604800, "1 week"),
+        ],
+    )
+
+
+class EditForm(forms.Form):
+    path = forms.CharField(max_length=1024)
+    text = forms.CharField(max_length=2_000_000, strip=False, required=False, widget=forms.Textarea)
+    message = forms.CharField(max_length=500, required=False)
+    parent = forms.CharField(max_length=40, required=False)
+
+    def clean_text(self) -> str:
+        """As an editor means it: browsers send lines that end in CR LF."""
+        text: str = self.cleaned_data["text"]
+        return text.replace("\r\n", "\n")
+
+
+def messages_of(error: ValidationError | Exception) -> str:
+    """The words of an error, in one line."""
+    return " ".join(error.messages) if isinstance(error, ValidationError) else str(error)
+
+
+def choices(words: dict[Any, str]) -> list[dict[str, str]]:
+    """Radio buttons with their explanations, for `spaces/_choices.html`."""
+    return [{"value": choice.value, "label": str(choice.label), "words": text} for choice, text in words.items()]

@@ -1,0 +1,1 @@
+"""The pages of Spaces, a module per group of pages."""

@@ -1,0 +1,97 @@
+"""New Space: what it is, and its first files, on one page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.contrib.auth.decorators import login_required
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_http_methods, require_safe
+
+from apps.accounts.models import User
+from apps.repos import store
+from apps.spaces import archives, services, uploads
+from apps.spaces.forms import SDK_WORDS, VISIBILITY_WORDS, SpaceForm, choices, messages_of
+from apps.spaces.models import Space, Upload
+from apps.spaces.templates_gallery import STARTERS, starter
+from apps.spaces.uploads import UploadRefused
+from apps.spaces.views.access import person
+
+APP_NAMES = {"gradio": "app.py", "streamlit": "app.py", "python": "app.py", "static": "index.html"}
+
+
+@login_required
+@require_http_methods(["GET", "HEAD", "POST"])
+def new_space(request: HttpRequest) -> HttpResponse:
+    """The form, and what comes of it: a Space with its first commit, or the form again with what is wrong."""
+    form = SpaceForm(request.POST, request.FILES) if request.method == "POST" else SpaceForm()
+    if request.method == "POST" and form.is_valid():
+        try:
+            return redirect(_create(person(request), form.cleaned_data).get_absolute_url())
+        except (ValidationError, UploadRefused, store.StoreError) as error:
+            form.add_error("name" if "name" in getattr(error, "error_dict", {}) else None, messages_of(error))
+    shown: dict[str, Any] = {
+        "form": form,
+        "sdks": choices(SDK_WORDS),
+        "visibilities": choices(VISIBILITY_WORDS),
+        "starters": STARTERS,
+        "upload": form["upload"].value() or "",
+    }
+    return render(request, "spaces/new.html", shown, status=422 if form.errors else 200)
+
+
+def _create(user: User, asked: dict[str, Any]) -> Space:
+    """Make the Space and its first commit, or neither."""
+    with transaction.atomic():
+        upload = _upload(user, asked)
+        sdk = asked["sdk"]
+        if chosen := starter(asked["starter"]):
+            sdk = chosen.sdk
+        space = services.create_space(user.namespace, asked["name"], user=user, sdk=sdk, visibility=asked["visibility"])
+        if upload is not None:
+            uploads.commit_upload(upload, space, user=user, message="Add the first files")
+    return space
+
+
+def _upload(user: User, asked: dict[str, Any]) -> Upload | None:
+    """The files of the first commit, from wherever the form brought them; None for an empty Space."""
+    given = Upload.objects.filter(pk=asked["upload"], user=user).first() if asked["upload"] else None
+    if given is not None and uploads.staged(given):
+        return given
+    if chosen := starter(asked["starter"]):
+        return _staged(user, ((path, [data]) for path, data in chosen.files.items()))
+    if asked["code"].strip():
+        return _staged(user, [(APP_NAMES[asked["sdk"]], [asked["code"].replace("\r\n", "\n").encode()])])
+    if asked["file"]:
+        file = asked["file"]
+        return _staged(user, [(file.name, file.chunks())], expand=archives.is_archive(file.name))
+    return None
+
+
+def _staged(user: User, files: Iterable[tuple[str, Iterable[bytes]]], *, expand: bool = False) -> Upload:
+    upload = uploads.open_upload(user)
+    for path, chunks in files:
+        uploads.receive(upload, path, chunks, expand=expand)
+    return upload
+
+
+@login_required
+@require_safe
+def check_name(request: HttpRequest) -> HttpResponse:
+    """Whether a name is free, for the form while it is typed."""
+    name = request.GET.get("name", "")[:200]
+    if not name:
+        return HttpResponse("")
+    try:
+        for validator in Space._meta.get_field("name").validators:
+            validator(name)
+    except ValidationError as error:
+        return render(request, "spaces/_name.html", {"problem": messages_of(error)})
+    namespace = person(request).namespace
+    taken = namespace.spaces.filter(name__iexact=name).exists()
+    problem = f"You already have a Space called {name}." if taken else ""
+    return render(request, "spaces/_name.html", {"problem": problem, "name": name, "owner": namespace.name})
