@@ -101,8 +101,11 @@ class SpaceConsumer(AsyncJsonWebsocketConsumer):
     def _user(self) -> User | AnonymousUser:
         return cast("User | AnonymousUser", self.scope["user"])
 
-    @database_sync_to_async
-    def _find(self) -> Space | None:
+    async def _find(self) -> Space | None:
+        found: Space | None = await database_sync_to_async(self._read)()
+        return found
+
+    def _read(self) -> Space | None:
         names = self.scope["url_route"]["kwargs"]
         user = self._user()
         if user.is_authenticated:

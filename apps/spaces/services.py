@@ -16,7 +16,8 @@ from apps.spaces.subdomains import subdomain_for
 
 def _free_subdomain(owner: str, name: str, besides: int | None = None) -> str:
     plain = subdomain_for(owner, name)
-    taken = Space.objects.filter(subdomain=plain).exclude(pk=besides).exists()
+    others = Space.objects.filter(subdomain=plain)
+    taken = (others.exclude(pk=besides) if besides else others).exists()
     return subdomain_for(owner, name, hashed=True) if taken else plain
 
 

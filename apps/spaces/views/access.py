@@ -9,14 +9,15 @@ from typing import Any, Concatenate
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import render
 
 from apps.accounts.models import User
 from apps.spaces.models import Space
 from apps.spaces.selectors import can_write, get_space
 
-View = Callable[..., HttpResponse]
-SpaceView = Callable[Concatenate[HttpRequest, Space, ...], HttpResponse]
+View = Callable[..., HttpResponseBase]
+SpaceView = Callable[Concatenate[HttpRequest, Space, ...], HttpResponseBase]
 
 
 def person(request: HttpRequest) -> User:
@@ -43,7 +44,7 @@ def readers(view: SpaceView) -> View:
     """For those who may see the Space: the view gets it in place of owner and name."""
 
     @wraps(view)
-    def wrapped(request: HttpRequest, owner: str, name: str, **rest: Any) -> HttpResponse:
+    def wrapped(request: HttpRequest, owner: str, name: str, **rest: Any) -> HttpResponseBase:
         space = find(request, owner, name)
         moderates = isinstance(request.user, User) and request.user.can_moderate
         if space.is_withheld and not moderates:
@@ -57,7 +58,7 @@ def owner_only(view: SpaceView) -> View:
     """For those who may change the Space: strangers sign in first, other people are refused."""
 
     @wraps(view)
-    def wrapped(request: HttpRequest, owner: str, name: str, **rest: Any) -> HttpResponse:
+    def wrapped(request: HttpRequest, owner: str, name: str, **rest: Any) -> HttpResponseBase:
         space = find(request, owner, name)
         if not request.user.is_authenticated:
             return redirect_to_login(request.get_full_path())

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from django.core.exceptions import ValidationError
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
@@ -76,7 +77,7 @@ def blob(request: HttpRequest, space: Space, path: str) -> HttpResponse:
 
 @require_safe
 @readers
-def resolve(request: HttpRequest, space: Space, revision: str, path: str) -> HttpResponse:
+def resolve(request: HttpRequest, space: Space, revision: str, path: str) -> HttpResponseBase:
     """The file's bytes, as a download: nothing of a Space's is ever rendered on the portal's origin."""
     try:
         sha = store.resolve(space.repository, revision)
@@ -150,8 +151,7 @@ def _save(request: HttpRequest, space: Space, form: EditForm, path: str) -> bool
             "Somebody else committed meanwhile. Your text is still here: compare it with the newest version, "
             "copy what you need, and save it again to put it on top.",
         )
-        form.data = form.data.copy()
-        form.data["parent"] = store.head(space.repository) or ""
+        form.data = {**form.data.dict(), "parent": store.head(space.repository) or ""}  # type: ignore[attr-defined]
         return False
     except ValidationError as error:
         form.add_error("path", messages_of(error))

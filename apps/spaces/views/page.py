@@ -8,7 +8,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
 from apps.spaces.hosts import frame_url
-from apps.spaces.logs import last_lines, read_log
+from apps.spaces.logs import Kind, last_lines, read_log
 from apps.spaces.models import Notice, Space, Stage
 from apps.spaces.views.access import context, owner_only, readers
 
@@ -19,7 +19,7 @@ COMING = {Stage.BUILDING, Stage.APP_STARTING}
 
 def app_context(request: HttpRequest, space: Space) -> dict[str, object]:
     stage = Stage(space.stage)
-    kind = "run" if stage == Stage.RUNTIME_ERROR else "build"
+    kind: Kind = "run" if stage == Stage.RUNTIME_ERROR else "build"
     shown = stage in SHOWN
     return context(
         request,
