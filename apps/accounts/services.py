@@ -6,6 +6,7 @@ import contextlib
 import secrets
 from pathlib import Path
 
+from allauth.account.models import EmailAddress
 from allauth.usersessions.models import UserSession
 from django.conf import settings
 from django.core.exceptions import PermissionDenied
@@ -60,6 +61,7 @@ def set_up(name: str, email: str, password: str) -> User:
         raise PermissionDenied
     validate_namespace_name(name)
     user = User.objects.create_superuser(name, email, password)
+    EmailAddress.objects.create(user=user, email=user.email, primary=True)
     transaction.on_commit(setup_token)
     return user
 

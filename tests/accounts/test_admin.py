@@ -25,7 +25,7 @@ def root(client: Client, db: None) -> User:
 
 @pytest.mark.parametrize("model", OURS, ids=lambda model: model._meta.label)
 def test_every_table_has_its_page_with_search(client: Client, root: User, model: type) -> None:
-    registered = admin.site._registry[model]  # type: ignore[index]
+    registered = admin.site._registry[model]
     assert isinstance(registered, ModelAdmin)
     assert registered.search_fields
     meta = model._meta  # type: ignore[attr-defined]

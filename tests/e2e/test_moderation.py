@@ -74,6 +74,7 @@ def test_a_report_appears_live_and_what_follows_is_everywhere_within_two_seconds
             portal.get(f"/run/{reported}/config")[0],
             portal.get(f"/spaces/{reported}")[0],
             portal.get(f"/embed/spaces/{reported}")[0],
+            portal.get(f"/api/spaces/{reported}")[0],
         }
 
     page.get_by_role("link", name="Take down").click()
