@@ -30,6 +30,7 @@ PROMPT_SECONDS = 0.5
 REJOIN_SECONDS = 3600.0
 """Channel layers forget a group's members after a day."""
 RETRY_SECONDS = 1.0
+STOP_ATTEMPTS, STOP_SECONDS = 4, 0.5
 
 
 class Watch:
@@ -45,10 +46,15 @@ class Watch:
             self._tasks = [asyncio.create_task(_keep_going(job)) for job in (self._listen, self._check, self._report)]
 
     async def stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks = []
+        """End the tasks. Redis' client swallows a cancellation that comes while it connects, so it may take two."""
+        running, self._tasks = set(self._tasks), []
+        for _ in range(STOP_ATTEMPTS):
+            if not running:
+                return
+            for task in running:
+                task.cancel()
+            _, running = await asyncio.wait(running, timeout=STOP_SECONDS)
+        log.warning("background jobs of the gateway did not end", count=len(running))
 
     async def _listen(self) -> None:
         layer = get_channel_layer()

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pygit2
 from django.conf import settings
@@ -94,7 +94,17 @@ def path(repository: UUID) -> Path:
 
 def create(repository: UUID) -> None:
     """Make an empty repository; nothing happens when it is there."""
-    pygit2.init_repository(str(path(repository)), bare=True, initial_head="main")
+    place = path(repository)
+    if (place / "HEAD").exists():
+        return
+    aside = place.with_name(f"{uuid4()}.new")
+    pygit2.init_repository(str(aside), bare=True, initial_head="main")
+    try:
+        aside.rename(place)
+    except OSError:
+        shutil.rmtree(aside, ignore_errors=True)
+        if not (place / "HEAD").exists():
+            raise
 
 
 def delete(repository: UUID) -> None:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+from gradio_client import Client
+from gradio_client.exceptions import AuthenticationError
+from playwright.sync_api import Page, expect
 
 from tests.e2e.answers import answers
 from tests.running_portal import ROOT, RunningPortal, free_port
@@ -65,14 +71,53 @@ def wait_until_it_answers(url: str, process: subprocess.Popen[bytes], seconds: f
     raise AssertionError(f"{url} did not answer (exit status {process.poll()})")
 
 
+@pytest.fixture(autouse=True)
+def spaces_are_local(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Resolve `*.localhost` as browsers do (RFC 6761, section 6.3); the C library does not."""
+    resolve = socket.getaddrinfo
+
+    def local(host: Any, *arguments: Any, **options: Any) -> Any:
+        name = host.decode() if isinstance(host, bytes) else host
+        return resolve("127.0.0.1" if name and name.endswith(".localhost") else host, *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", local)
+
+
 @pytest.mark.parametrize("name", GRADIO_DEMOS)
 def test_a_demo_answers_the_same_through_the_portal_as_directly(
     name: str, portal: RunningPortal, tmp_path: Path
 ) -> None:
-    folder = DEMOS / name
-    portal.deploy(folder, f"ada/{name.replace('_', '-')}")
-    through = answers(f"{portal.url}/run/ada/{name.replace('_', '-')}/", folder)
+    folder, slug = DEMOS / name, name.replace("_", "-")
+    host = portal.deploy(folder, f"ada/{slug}")
+    on_its_host = answers(host, folder)
+    # An app's own login needs its cookies, which the portal's origin never passes on.
+    has_login = "auth" in (folder / "calls.json").read_text()
+    on_the_portal = on_its_host if has_login else answers(f"{portal.url}/run/ada/{slug}/", folder)
     with run_directly(portal, folder, tmp_path) as url:
         directly = answers(url, folder)
-    assert through == directly
+    assert on_its_host == directly
+    assert on_the_portal == directly
     assert any(answer is not None for answer in directly)
+
+
+def test_an_apps_own_login_lets_nobody_in_without_the_password(portal: RunningPortal) -> None:
+    host = portal.deploy(DEMOS / "password", "ada/password")
+    assert httpx.get(f"{host}config").status_code == 401
+    with pytest.raises(AuthenticationError):
+        Client(host, auth=("ada", "wrong"), verbose=False)
+
+
+def test_streamlit_works_over_its_websocket(page: Page, portal: RunningPortal) -> None:
+    host = portal.deploy(DEMOS / "streamlit_counter", "ada/streamlit-counter")
+    sockets: list[str] = []
+    page.on("websocket", lambda opened: sockets.append(opened.url))
+    page.goto(host)
+    page.get_by_role("button").filter(has_text=re.compile("add|count|more|\\+", re.I)).first.click()
+    expect(page.locator("body")).to_contain_text("1", timeout=20_000)
+    assert any("/_stcore/stream" in url for url in sockets)
+
+
+def test_a_static_space_and_a_plain_server_are_served(page: Page, portal: RunningPortal) -> None:
+    page.goto(portal.deploy(DEMOS / "static_page", "ada/static-page"))
+    expect(page.locator("h1")).to_be_visible()
+    assert httpx.get(portal.deploy(DEMOS / "python_server", "ada/python-server")).status_code == 200

@@ -133,3 +133,12 @@ def test_an_empty_repository_has_no_log_and_no_head(repository: uuid.UUID) -> No
     assert (store.head(repository), store.log(repository)) == (None, [])
     with pytest.raises(store.NotFound):
         store.tree(repository, "main")
+
+
+def test_a_repository_made_by_many_at_once_is_one() -> None:
+    for _ in range(20):
+        repository = uuid.uuid4()
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda _, own=repository: store.create(own), range(8)))
+        assert not list(store.path(repository).parent.glob("*.new"))
+        assert store.head(repository) is None
