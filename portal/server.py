@@ -67,7 +67,7 @@ def body_limit(host: str, path: str) -> int:
     return int(limit) + MULTIPART_BYTES
 
 
-class Channel(HTTPChannel):  # type: ignore[misc]
+class Channel(HTTPChannel):
     """A connection, with bounded headers."""
 
     totalHeadersSize = MAX_HEADER_BYTES
@@ -99,7 +99,7 @@ class Flow:
             await self._open.wait()
 
 
-class Request(WebRequest):  # type: ignore[misc]
+class Request(WebRequest):
     """One HTTP request, its body spooled within its limit."""
 
     def __init__(self, channel: Any, *args: Any) -> None:
@@ -192,7 +192,7 @@ class Request(WebRequest):  # type: ignore[misc]
             self.spool.close()
 
 
-class Factory(HTTPFactory):  # type: ignore[misc]
+class Factory(HTTPFactory):
     protocol = Channel
 
     def buildProtocol(self, address: Any) -> Any:
@@ -201,7 +201,7 @@ class Factory(HTTPFactory):  # type: ignore[misc]
         return channel
 
 
-class Websocket(WebSocketProtocol):  # type: ignore[misc]
+class Websocket(WebSocketProtocol):
     """One websocket: every close code and empty message passes, and neither side floods the other."""
 
     def onOpen(self) -> None:
@@ -236,7 +236,7 @@ class Websocket(WebSocketProtocol):  # type: ignore[misc]
             super().handle_reply(message)
 
 
-class Server(daphne.server.Server):  # type: ignore[misc]
+class Server(daphne.server.Server):
     """Daphne's server with the protocols above."""
 
     def run(self) -> None:

@@ -17,8 +17,8 @@ os.environ["PORTICO_DATA"] = str(DATA)
 os.environ["PORTICO_TESTING"] = "true"
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
 django.setup()
-for folder in ("messages", "control", "processed"):
-    (DATA / "queue" / folder).mkdir(parents=True)  # `portico up` makes them, so that tasks can be sent
+for folder in ("static", "queue/messages", "queue/control", "queue/processed"):
+    (DATA / folder).mkdir(parents=True)  # as `portico up` makes them
 
 
 @pytest.fixture(scope="session")

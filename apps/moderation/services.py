@@ -157,7 +157,7 @@ def _ban(report: Report, moderator: User, reason: str) -> str:
     accounts.suspend(namespace)
     for space in namespace.spaces.all():
         set_stage(space.pk, Stage.STOPPED)
-        events.route_changed(space.pk)
+        events.access_changed(space.pk)
         lifecycle_requested.send(Space, space=space, verb="stop")
     _tell(
         namespace, None, "Your account was suspended",
@@ -175,7 +175,7 @@ def _unban(report: Report, moderator: User, reason: str) -> str:
         if space.taken_down_at is None:
             set_stage(space.pk, Stage.SLEEPING, only_from=(Stage.STOPPED,))
             lifecycle_requested.send(Space, space=space, verb="settle")
-        events.route_changed(space.pk)
+        events.access_changed(space.pk)
     _tell(
         namespace, None, "Your account is open again",
         f"Moderators lifted the suspension of {namespace.name}. Reason: {reason}",

@@ -34,3 +34,9 @@ def push_on_commit(group: str, message: dict[str, Any]) -> None:
 def route_changed(space_id: int) -> None:
     """Tell every gateway to read the Space's route anew, once the surrounding transaction has committed."""
     push_on_commit(ROUTES_GROUP, {"type": "route.changed", "space": space_id})
+
+
+def access_changed(space_id: int) -> None:
+    """Tell the gateways, and every open page of the Space, that who may see it, or where, has changed."""
+    route_changed(space_id)
+    push_on_commit(space_group(space_id), {"type": "access.changed"})

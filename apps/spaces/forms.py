@@ -42,6 +42,10 @@ class VariableForm(forms.Form):
     value = forms.CharField(max_length=64 * 1024, strip=False, required=False)
     secret = forms.BooleanField(required=False)
 
+    def clean_value(self) -> str:
+        value: str = self.cleaned_data["value"]
+        return value.replace("\r\n", "\n")
+
 
 class SleepForm(forms.Form):
     sleep_seconds = forms.TypedChoiceField(

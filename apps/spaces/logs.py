@@ -6,6 +6,9 @@ of its first byte, so that a page that reconnects can say how far it had read.
 
 from __future__ import annotations
 
+import codecs
+import contextlib
+import io
 import shutil
 from pathlib import Path
 from typing import Literal
@@ -15,7 +18,7 @@ from django.conf import settings
 from apps.spaces import events
 
 Kind = Literal["build", "run"]
-PUSH_BYTES = 32 * 1024
+TAIL_BYTES = 32 * 1024
 
 
 def _folder(space_id: int) -> Path:
@@ -56,13 +59,7 @@ class LogWriter:
             self._rotate()
         at, self.offset = self.offset, self.offset + len(data)
         self._file.write(data)
-        return {
-            "type": "log.appended",
-            "kind": self.kind,
-            "offset": at,
-            "end": self.offset,
-            "text": data[-PUSH_BYTES:].decode(errors="replace"),
-        }
+        return {"type": "log.appended", "kind": self.kind, "offset": at, "end": self.offset}
 
     async def awrite(self, data: bytes) -> None:
         """Append and push."""
@@ -80,29 +77,49 @@ class LogWriter:
         self._file.close()
 
 
-def read_log(space_id: int, kind: Kind, offset: int = 0) -> tuple[int, bytes, int]:
+def read_log(space_id: int, kind: Kind, offset: int = 0, newest: int | None = None) -> tuple[int, bytes, int]:
     """Return `(start, data, end)`: the bytes kept from logical `offset` on, the offset they start at, and the
-    offset after them. `start` is larger than `offset` when older text was dropped."""
+    offset after them. `start` is larger than `offset` when older text was dropped.
+
+    Args:
+        newest: read at most so many bytes, the last ones.
+    """
+    segments = _segments(space_id, kind)
+    if not segments:
+        return 0, b"", 0
+    if newest is not None:
+        last, path = segments[-1]
+        with contextlib.suppress(FileNotFoundError):
+            offset = max(offset, last + path.stat().st_size - newest)
     parts: list[bytes] = []
     start: int | None = None
-    end = 0
-    for first, path in _segments(space_id, kind):
-        try:
-            data = path.read_bytes()
-        except FileNotFoundError:
-            continue
-        end = first + len(data)
-        if end <= offset:
+    end = segments[0][0]
+    for number, (first, path) in enumerate(segments):
+        if number + 1 < len(segments) and segments[number + 1][0] <= offset:
             continue
         skip = max(0, offset - first)
-        start = first + skip if start is None else start
-        parts.append(data[skip:])
+        try:
+            with path.open("rb") as file:
+                end = first + file.seek(0, io.SEEK_END)
+                data = b"" if file.seek(skip) >= end - first else file.read(end - first - skip)
+        except FileNotFoundError:
+            continue
+        if data:
+            start = first + skip if start is None else start
+            parts.append(data)
     return (end if start is None else start), b"".join(parts), end
+
+
+def text_of(data: bytes) -> tuple[str, int]:
+    """The text of `data`, and how many bytes it has without a last UTF-8 character whose rest is still to come."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    text = decoder.decode(data)
+    return text, len(data) - len(decoder.getstate()[0])
 
 
 def last_lines(space_id: int, kind: Kind, count: int = 20) -> str:
     """The last `count` lines, for a message."""
-    _, data, _ = read_log(space_id, kind)
+    _, data, _ = read_log(space_id, kind, newest=TAIL_BYTES)
     return "\n".join(data.decode(errors="replace").splitlines()[-count:])
 
 

@@ -155,12 +155,14 @@ class SpaceVariable(models.Model):
 class Upload(models.Model):
     """Files on their way into a commit: kept aside, listed, then committed at once or thrown away.
 
-    The files lie under `PORTICO_DATA/uploads/<id>/`.
+    The files lie under `PORTICO_DATA/uploads/<id>/`; `files` and `bytes` count them, for the limits.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="uploads")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+    files = models.PositiveIntegerField(default=0, editable=False)
+    bytes = models.PositiveBigIntegerField(default=0, editable=False)
 
 
 class Notice(models.Model):

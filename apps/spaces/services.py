@@ -76,7 +76,7 @@ def rename_space(space: Space, name: str) -> Space:
             space.save(update_fields=["name", "subdomain", "updated_at"])
     except IntegrityError as error:
         raise ValidationError({"name": f"{space.slug} is taken."}, code="taken") from error
-    events.route_changed(space.pk)
+    events.access_changed(space.pk)
     return space
 
 
@@ -85,7 +85,7 @@ def set_visibility(space: Space, visibility: str) -> None:
     space.visibility = Space.Visibility(visibility)
     space.updated_at = timezone.now()
     space.save(update_fields=["visibility", "updated_at"])
-    events.route_changed(space.pk)
+    events.access_changed(space.pk)
 
 
 @transaction.atomic
@@ -151,7 +151,7 @@ def withhold_space(space: Space, reason: str) -> None:
     space.taken_down_at, space.takedown_reason = timezone.now(), reason
     space.save(update_fields=["taken_down_at", "takedown_reason"])
     set_stage(space.pk, Stage.STOPPED)
-    events.route_changed(space.pk)
+    events.access_changed(space.pk)
     signals.lifecycle_requested.send(Space, space=space, verb="stop")
 
 
@@ -162,4 +162,4 @@ def restore_space(space: Space) -> None:
     space.save(update_fields=["taken_down_at", "takedown_reason"])
     set_stage(space.pk, Stage.SLEEPING, only_from=(Stage.STOPPED,))
     signals.lifecycle_requested.send(Space, space=space, verb="settle")
-    events.route_changed(space.pk)
+    events.access_changed(space.pk)

@@ -10,12 +10,13 @@ import contextlib
 import errno
 import shutil
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
 from django.conf import settings
+from django.db.models import F
 from django.utils import timezone
 
 from apps.accounts.models import User
@@ -77,11 +78,10 @@ def receive(upload: Upload, path: str, chunks: Iterable[bytes], *, expand: bool 
         raise UploadRefused(str(error)) from None
     aside = _folder(upload) / f"{uuid.uuid4()}.part"
     try:
-        room = settings.PORTICO_MAX_REPO_BYTES - sum(f.size for f in staged(upload))
-        _write(aside, chunks, path, room)
+        _write(aside, chunks, path, _room(upload))
         if expand:
-            return _take_archive(upload, path, aside, room)
-        return [_take(upload, path, aside)]
+            return _take_archive(upload, path, aside)
+        return _take_all(upload, {path: aside})
     except OSError as error:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             raise UploadRefused("The portal's disk is full; nothing was stored. Tell its administrator.") from error
@@ -104,26 +104,51 @@ def _write(aside: Path, chunks: Iterable[bytes], path: str, room: int) -> None:
             out.write(chunk)
 
 
-def _take(upload: Upload, path: str, aside: Path) -> Staged:
-    target = _files(upload) / path
-    if not target.exists() and len(staged(upload)) >= settings.PORTICO_MAX_FILES:
+def _room(upload: Upload) -> int:
+    taken: int = Upload.objects.values_list("bytes", flat=True).get(pk=upload.pk)
+    return int(settings.PORTICO_MAX_REPO_BYTES) - taken
+
+
+def _count(upload: Upload, files: int, size: int) -> None:
+    Upload.objects.filter(pk=upload.pk).update(files=F("files") + files, bytes=F("bytes") + size)
+
+
+def _reserve(upload: Upload, files: int, size: int) -> None:
+    """Count files before they are taken, within the limits, whoever else sends some at the same time."""
+    if not Upload.objects.filter(
+        pk=upload.pk,
+        files__lte=settings.PORTICO_MAX_FILES - files,
+        bytes__lte=settings.PORTICO_MAX_REPO_BYTES - size,
+    ).update(files=F("files") + files, bytes=F("bytes") + size):
+        if size > _room(upload):
+            raise UploadRefused(f"The upload has more than {settings.PORTICO_MAX_REPO_BYTES:,} bytes together.")
         raise UploadRefused(f"An upload may have {settings.PORTICO_MAX_FILES:,} files.")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    size = aside.stat().st_size
-    aside.replace(target)
-    return Staged(path, size)
 
 
-def _take_archive(upload: Upload, path: str, archive: Path, room: int) -> list[Staged]:
+def _take_all(upload: Upload, found: Mapping[str, Path]) -> list[Staged]:
+    """Move the files of `found` to their places; those that replace another count once."""
+    sizes = {path: aside.stat().st_size for path, aside in found.items()}
+    replaced = [t.stat().st_size for path in found if (t := _files(upload) / path).is_file()]
+    files, size = len(found) - len(replaced), sum(sizes.values()) - sum(replaced)
+    _reserve(upload, files, size)
+    try:
+        for path, aside in found.items():
+            target = _files(upload) / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            aside.replace(target)
+    except OSError:
+        there = staged(upload)
+        Upload.objects.filter(pk=upload.pk).update(files=len(there), bytes=sum(f.size for f in there))
+        raise
+    return [Staged(path, sizes[path]) for path in found]
+
+
+def _take_archive(upload: Upload, path: str, archive: Path) -> list[Staged]:
     expanded = _folder(upload) / f"{uuid.uuid4()}.expanded"
     prefix = f"{path.rsplit('/', 1)[0]}/" if "/" in path else ""
     try:
         names, _ = archives.expand(archive, expanded)
-        if sum((expanded / name).stat().st_size for name in names) > room:
-            raise UploadRefused(f"The upload has more than {settings.PORTICO_MAX_REPO_BYTES:,} bytes together.")
-        if len(staged(upload)) + len(names) > settings.PORTICO_MAX_FILES:
-            raise UploadRefused(f"An upload may have {settings.PORTICO_MAX_FILES:,} files.")
-        return [_take(upload, prefix + name, expanded / name) for name in names]
+        return _take_all(upload, {prefix + name: expanded / name for name in names})
     except archives.ArchiveError as error:
         raise UploadRefused(str(error)) from error
     finally:
@@ -141,7 +166,9 @@ def remove(upload: Upload, path: str) -> None:
     """Take a file back out; nothing happens when it is not there."""
     with contextlib.suppress(BadPath, OSError):
         target = _files(upload) / clean_path(path)
-        target.unlink(missing_ok=True)
+        size = target.stat().st_size
+        target.unlink()
+        _count(upload, -1, -size)
         for parent in target.parents:
             if parent == _files(upload):
                 break

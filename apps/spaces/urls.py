@@ -10,6 +10,7 @@ urlpatterns = [
     path("", listing.home, name="home"),
     path("spaces", listing.index, name="spaces"),
     path("new-space", create.new_space, name="new-space"),
+    path("new-space/upload", create.new_space, name="new-space-upload"),
     path("new-space/name", create.check_name, name="check-name"),
     path("uploads", uploads.open_upload, name="open-upload"),
     path("uploads/<uuid:pk>", uploads.upload, name="upload"),

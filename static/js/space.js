@@ -1,14 +1,17 @@
 // A Space's page: its stage as it changes, the demo when it runs, the logs as they grow.
 
 const root = document.querySelector("[data-space]");
-const slug = root.dataset.space;
+let slug = root.dataset.space;
 const app = document.querySelector("[data-app]");
 const connection = document.querySelector("[data-connection]");
 const MAX_LINES = 4000;
 const ANSI = /\u001b\[[0-9;?]*[ -/]*[@-~]|\u001b[@-_]/g;
+const WAKING = new Set(["SLEEPING", "APP_STARTING"]);
 const offsets = { run: 0, build: 0 };
 let stage = root.querySelector("[data-stage-badge] [data-stage]")?.dataset.stage;
 let wait = 500;
+let asked = 0;
+let leaving = false;
 
 function showBadge(event) {
   const badge = document.createElement("span");
@@ -20,6 +23,8 @@ function showBadge(event) {
 
 async function refresh() {
   if (!app) return;
+  asked += 1;
+  const mine = asked;
   const answer = await fetch(app.dataset.appUrl, { headers: { "X-Requested-With": "fetch" } });
   if (answer.status === 404 || answer.status === 410) {
     location.reload();
@@ -28,6 +33,7 @@ async function refresh() {
   if (!answer.ok) return;
   const page = document.createElement("template");
   page.innerHTML = await answer.text();
+  if (mine !== asked) return; // a newer stage was asked about meanwhile
   // A demo that already runs is left alone: waking or falling asleep must not throw away what its visitor does.
   if (app.querySelector("[data-shown]") && page.content.querySelector("[data-shown]")) return;
   app.replaceChildren(page.content);
@@ -67,13 +73,19 @@ function connect() {
   socket.addEventListener("message", ({ data }) => {
     const event = JSON.parse(data);
     if (event.type === "log") append(event);
+    if (event.type === "moved" && !leaving) {
+      ({ slug } = event);
+      location.replace(location.pathname.replace(/^\/spaces\/[^/]+\/[^/]+/, `/spaces/${slug}`));
+    }
     if (event.type === "deleted") location.assign(`/${slug.split("/")[0]}`);
     if (event.type === "stage") {
       showBadge(event);
-      if (event.stage !== stage) {
-        stage = event.stage;
-        refresh();
-      }
+      const before = stage;
+      stage = event.stage;
+      if (stage === before) return;
+      // A demo that wakes answers in its own frame: replacing it would throw away what its visitor typed.
+      const waking = WAKING.has(before) && WAKING.has(stage) && app?.querySelector("[data-shown]");
+      if (!waking) refresh();
     }
   });
   socket.addEventListener("close", ({ code }) => {
@@ -88,4 +100,7 @@ function connect() {
   });
 }
 
+document.addEventListener("submit", () => {
+  leaving = true;
+});
 connect();

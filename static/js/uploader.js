@@ -21,6 +21,8 @@ const items = new Map();
 const waiting = [];
 const skipped = new Set();
 let sending = 0;
+let removing = 0;
+let drawn = 0;
 let opening = null;
 let leaving = false;
 
@@ -60,7 +62,14 @@ function open() {
   return opening;
 }
 
+/** Once a frame, however many files there are: each of them changes the sums. */
 function summarise() {
+  submit.disabled = true;
+  drawn ||= requestAnimationFrame(showSums);
+}
+
+function showSums() {
+  drawn = 0;
   const all = [...items.values()];
   const done = all.filter((item) => item.state === "done");
   const failed = all.filter((item) => item.state === "failed").length;
@@ -71,7 +80,7 @@ function summarise() {
     `${done.length} of ${all.length} files, ${size(bytes)}` + (busy ? ", uploading …" : "") + (failed ? `, ${failed} failed` : "");
   skippedNote.hidden = skipped.size === 0;
   skippedNote.textContent = `Left out: ${[...skipped].slice(0, 8).join(", ")}${skipped.size > 8 ? " …" : ""}`;
-  submit.disabled = busy > 0 || (form.hasAttribute("data-upload-required") && done.length === 0);
+  submit.disabled = leaving || busy > 0 || removing > 0 || (form.hasAttribute("data-upload-required") && done.length === 0);
 }
 
 function draw(item) {
@@ -119,13 +128,26 @@ function draw(item) {
   summarise();
 }
 
+async function takeOut(path) {
+  removing += 1;
+  summarise();
+  try {
+    await fetch(address(path), { method: "DELETE", headers: { "X-CSRFToken": token } });
+  } catch {
+    fail(`${path} could not be taken out again: the connection broke. Reload the page and look at the list.`);
+  }
+  removing -= 1;
+  summarise();
+}
+
 function drop(item) {
-  item.request?.abort();
   items.delete(item.path);
   item.row.remove();
   const place = waiting.indexOf(item);
   if (place >= 0) waiting.splice(place, 1);
-  if (item.state === "done") fetch(address(item.path), { method: "DELETE", headers: { "X-CSRFToken": token } });
+  if (item.state === "done") takeOut(item.path);
+  // One that is wholly sent may be taken any moment: it is taken out when its answer is there.
+  if (item.state === "sending" && !item.sent) item.request?.abort();
   summarise();
 }
 
@@ -168,6 +190,7 @@ async function send(item) {
   request.setRequestHeader("X-CSRFToken", token);
   request.setRequestHeader("Content-Type", "application/octet-stream");
   request.upload.addEventListener("progress", ({ loaded, total: whole }) => {
+    item.sent = loaded === whole;
     if (!item.bar) return;
     item.bar.value = whole ? loaded / whole : 0;
     item.note.textContent = loaded === whole && item.expand ? "unpacking …" : `${whole ? Math.round((100 * loaded) / whole) : 0} %`;
@@ -183,6 +206,11 @@ async function send(item) {
     }
     if (request.status !== 200) {
       finished(item, told.error ?? `It was not taken (${request.status}${request.status === 413 ? ": too large" : ""}).`);
+      return;
+    }
+    if (items.get(item.path) !== item) {
+      for (const file of told.files) if (!items.has(file.path)) takeOut(file.path);
+      finished(item);
       return;
     }
     if (item.expand) {
@@ -280,7 +308,10 @@ form.addEventListener("submit", () => {
   submit.disabled = true;
   submit.textContent = "Committing …";
 });
-window.addEventListener("pageshow", summarise);
+window.addEventListener("pageshow", () => {
+  leaving = false;
+  summarise();
+});
 window.addEventListener("beforeunload", (event) => {
   if (!leaving && items.size) event.preventDefault();
 });

@@ -6,24 +6,34 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
+from channels.auth import AuthMiddlewareStack
+from channels.routing import URLRouter
 from channels.testing import WebsocketCommunicator
-from django.contrib.auth.models import AnonymousUser
+from django.test import Client
 
 from apps.accounts.models import User
+from apps.accounts.services import suspend
 from apps.spaces import services
-from apps.spaces.consumers import GONE, NOT_FOUND, SpaceConsumer
+from apps.spaces.consumers import GONE, HISTORY_BYTES, NOT_FOUND
 from apps.spaces.logs import LogWriter
 from apps.spaces.models import Space, Stage
 from apps.spaces.stages import set_stage
+from portal.routing import websocket_urlpatterns
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def talk(space: Space, user: Any) -> WebsocketCommunicator:
-    communicator = WebsocketCommunicator(SpaceConsumer.as_asgi(), f"/ws/spaces/{space.slug}/")
-    communicator.scope["url_route"] = {"kwargs": {"owner": space.owner.name, "name": space.name}}
-    communicator.scope["user"] = user
-    return communicator
+def talk(space: Space, user: Any = None, client: Client | None = None) -> WebsocketCommunicator:
+    """A socket of somebody who signed in as `user`, or of whoever `client` is."""
+    if client is None:
+        client = Client()
+        if user is not None:
+            client.force_login(user)
+    cookies = "; ".join(f"{name}={morsel.value}" for name, morsel in client.cookies.items())
+    headers = [(b"cookie", cookies.encode())] if cookies else []
+    return WebsocketCommunicator(
+        AuthMiddlewareStack(URLRouter(websocket_urlpatterns)), f"/ws/spaces/{space.slug}/", headers=headers
+    )
 
 
 @pytest.fixture
@@ -34,7 +44,7 @@ def made(transactional_db: None) -> tuple[Space, User]:
 
 async def test_the_stage_comes_at_once_and_at_every_change(made: tuple[Space, User]) -> None:
     space, _ = made
-    socket = talk(space, AnonymousUser())
+    socket = await sync_to_async(talk)(space)
     await socket.connect()
     assert (await socket.receive_json_from())["stage"] == "NO_APP_FILE"
     await sync_to_async(set_stage)(space.pk, Stage.BUILD_ERROR, "secret path /x")
@@ -46,21 +56,20 @@ async def test_the_stage_comes_at_once_and_at_every_change(made: tuple[Space, Us
 async def test_a_private_space_closes_as_if_it_were_not_there(made: tuple[Space, User]) -> None:
     space, _ = made
     await sync_to_async(services.set_visibility)(space, "private")
-    socket = talk(space, AnonymousUser())
+    socket = await sync_to_async(talk)(space)
     await socket.connect()
     assert (await socket.receive_output())["code"] == NOT_FOUND
 
 
 async def test_a_space_made_private_or_deleted_closes_what_is_open(made: tuple[Space, User]) -> None:
     space, ada = made
-    stranger, owner = talk(space, AnonymousUser()), talk(space, ada)
+    stranger, owner = await sync_to_async(talk)(space), await sync_to_async(talk)(space, ada)
     for socket in (stranger, owner):
         await socket.connect()
         await socket.receive_json_from()
     await sync_to_async(services.set_visibility)(space, "private")
-    await sync_to_async(set_stage)(space.pk, Stage.BUILDING)
     assert (await stranger.receive_output())["code"] == NOT_FOUND
-    await owner.receive_json_from()
+    assert await owner.receive_nothing()
     await sync_to_async(services.delete_space)(space)
     assert await owner.receive_json_from() == {"type": "deleted"}
     assert (await owner.receive_output())["code"] == GONE
@@ -71,7 +80,7 @@ async def test_the_owner_gets_history_then_what_is_appended_once(made: tuple[Spa
     writer = LogWriter(space.pk, "run", fresh=True)
     start = writer.offset
     await writer.awrite(b"before\n")
-    socket = talk(space, ada)
+    socket = await sync_to_async(talk)(space, ada)
     await socket.connect()
     await socket.receive_json_from()
     await socket.send_json_to({"subscribe": "logs", "run": start, "build": 0})
@@ -82,7 +91,7 @@ async def test_the_owner_gets_history_then_what_is_appended_once(made: tuple[Spa
     assert (second["text"], second["offset"]) == ("after\n", first["end"])
     await socket.disconnect()
 
-    again = talk(space, ada)
+    again = await sync_to_async(talk)(space, ada)
     await again.connect()
     await again.receive_json_from()
     await again.send_json_to({"subscribe": "logs", "run": first["end"]})
@@ -94,7 +103,7 @@ async def test_the_owner_gets_history_then_what_is_appended_once(made: tuple[Spa
 async def test_only_the_owner_reads_logs(made: tuple[Space, User]) -> None:
     space, _ = made
     await LogWriter(space.pk, "run", fresh=True).awrite(b"private\n")
-    socket = talk(space, AnonymousUser())
+    socket = await sync_to_async(talk)(space)
     await socket.connect()
     await socket.receive_json_from()
     await socket.send_json_to({"subscribe": "logs"})
@@ -107,11 +116,84 @@ async def test_only_the_owner_reads_logs(made: tuple[Space, User]) -> None:
 @pytest.mark.parametrize("message", [[], "x", {"subscribe": "logs", "run": "zzz"}, {"subscribe": {"a": 1}}, 7])
 async def test_nonsense_is_ignored(made: tuple[Space, User], message: Any) -> None:
     space, _ = made
-    socket = talk(space, AnonymousUser())
+    socket = await sync_to_async(talk)(space)
     await socket.connect()
     await socket.receive_json_from()
     await socket.send_json_to(message)
     await socket.receive_nothing()
     await sync_to_async(set_stage)(space.pk, Stage.BUILDING)
     assert (await socket.receive_json_from())["type"] in {"stage", "refused"}
+    await socket.disconnect()
+
+
+async def test_logs_end_with_the_session(made: tuple[Space, User]) -> None:
+    space, ada = made
+    client = Client()
+    await sync_to_async(client.force_login)(ada)
+    socket = await sync_to_async(talk)(space, client=client)
+    await socket.connect()
+    await socket.receive_json_from()
+    writer = LogWriter(space.pk, "run", fresh=True)
+    await socket.send_json_to({"subscribe": "logs", "run": writer.offset})
+    await writer.awrite(b"one\n")
+    assert (await socket.receive_json_from())["text"] == "one\n"
+    await sync_to_async(client.post)("/accounts/logout/")
+    await writer.awrite(b"after the session ended\n")
+    assert await socket.receive_nothing()
+    await socket.disconnect()
+
+
+async def test_a_banned_owner_reads_no_more(made: tuple[Space, User]) -> None:
+    space, ada = made
+    await sync_to_async(services.set_visibility)(space, "private")
+    socket = await sync_to_async(talk)(space, ada)
+    await socket.connect()
+    await socket.receive_json_from()
+    await sync_to_async(suspend)(ada.namespace)
+    await sync_to_async(set_stage)(space.pk, Stage.STOPPED)
+    assert (await socket.receive_output())["code"] == NOT_FOUND
+
+
+async def test_a_character_is_never_cut_where_two_writes_meet(made: tuple[Space, User]) -> None:
+    space, ada = made
+    writer = LogWriter(space.pk, "run", fresh=True)
+    socket = await sync_to_async(talk)(space, ada)
+    await socket.connect()
+    await socket.receive_json_from()
+    await socket.send_json_to({"subscribe": "logs", "run": writer.offset})
+    first, second = "é".encode()[:1], "é".encode()[1:]
+    await writer.awrite(b"a" + first)
+    assert (await socket.receive_json_from())["text"] == "a"
+    await writer.awrite(second)
+    assert (await socket.receive_json_from())["text"] == "é"
+    await socket.disconnect()
+
+
+async def test_a_long_log_comes_from_its_newest_part_on_in_whole_characters(made: tuple[Space, User]) -> None:
+    space, ada = made
+    writer = LogWriter(space.pk, "run", fresh=True)
+    writer.write("é\n".encode() * 250_000)
+    socket = await sync_to_async(talk)(space, ada)
+    await socket.connect()
+    await socket.receive_json_from()
+    await socket.send_json_to({"subscribe": "logs"})
+    text, at = "", None
+    while at != writer.offset:
+        piece = await socket.receive_json_from()
+        assert at is None or piece["offset"] == at
+        text, at = text + piece["text"], piece["end"]
+    assert len(text.encode()) > HISTORY_BYTES - 4
+    assert text.lstrip("\ufffd\n").replace("é\n", "") == ""
+    await socket.disconnect()
+
+
+async def test_a_page_stays_live_when_its_space_is_renamed(made: tuple[Space, User]) -> None:
+    space, _ = made
+    socket = await sync_to_async(talk)(space)
+    await socket.connect()
+    await socket.receive_json_from()
+    await sync_to_async(services.rename_space)(space, "other")
+    assert await socket.receive_json_from() == {"type": "moved", "slug": "ada/other"}
+    await sync_to_async(set_stage)(space.pk, Stage.BUILDING)
+    assert (await socket.receive_json_from())["stage"] == "BUILDING"
     await socket.disconnect()

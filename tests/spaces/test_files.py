@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from django.test import Client
+from asgiref.sync import sync_to_async
+from django.test import AsyncClient, Client
 
 from apps.accounts.models import User
 from apps.repos import store
@@ -64,7 +65,7 @@ def test_a_path_that_cannot_be_is_told(browser: Client, space: Space, path: str)
 
 def test_a_binary_file_is_not_edited_as_text(browser: Client, space: Space, ada: User) -> None:
     commit_files(space, [Add("b", b"\0\1")], user=ada, message="b")
-    assert browser.get("/spaces/ada/demo/edit/main/b").status_code == 404
+    assert "is not UTF-8 text" in browser.get("/spaces/ada/demo/edit/main/b", follow=True).content.decode()
     assert "not text" in browser.get("/spaces/ada/demo/blob/main/b").content.decode()
 
 
@@ -74,7 +75,54 @@ def test_a_file_is_deleted_and_stays_in_the_history(browser: Client, space: Spac
     assert browser.get("/spaces/ada/demo/delete/main/app.py").status_code == 405
     browser.post("/spaces/ada/demo/delete/main/app.py")
     assert {e.path for e in store.tree(space.repository, "main")} == {"d"}
-    assert browser.get(f"/spaces/ada/demo/resolve/{before}/app.py").getvalue() == b"one\n"
+    assert store.read(space.repository, before, "app.py") == b"one\n"
+    assert browser.get(f"/spaces/ada/demo/resolve/{before}/app.py")["X-Repo-Commit"] == before
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_download_is_streamed_whole(ada: User, space: Space) -> None:
+    data = bytes(range(256)) * 4096
+    await sync_to_async(commit_files)(space, [Add("x.bin", data)], user=ada, message="Add")
+    answer = await AsyncClient().get("/spaces/ada/demo/resolve/main/x.bin")
+    assert answer.is_async
+    assert b"".join([piece async for piece in answer.streaming_content]) == data
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("x.js", "text/plain; charset=utf-8"), ("x.css", "text/plain; charset=utf-8"),
+        ("x.html", "text/plain; charset=utf-8"), ("x.svg", "application/octet-stream"),
+        ("x.json", "application/octet-stream"), ("x.wasm", "application/octet-stream"), ("x.png", "image/png"),
+    ],
+)  # fmt: skip
+def test_a_download_is_nothing_a_page_of_the_portal_could_run(
+    client: Client, ada: User, space: Space, name: str, kind: str
+) -> None:
+    commit_files(space, [Add(name, b"x")], user=ada, message="Add")
+    answer = client.get(f"/spaces/ada/demo/resolve/main/{name}")
+    assert answer["Content-Type"] == kind
+    assert (answer["X-Content-Type-Options"], answer["Content-Disposition"][:10]) == ("nosniff", "attachment")
+
+
+@pytest.mark.parametrize("address", ["edit/main", "edit/main/d/x"])
+def test_no_file_is_replaced_by_another_unasked(browser: Client, space: Space, address: str) -> None:
+    page = browser.post(f"/spaces/ada/demo/{address}", {"path": "app.py", "text": "other"})
+    assert (page.status_code, "is there already" in page.content.decode()) == (422, True)
+    assert text(space, "app.py") == "one\n"
+
+
+def test_a_file_that_is_not_utf8_is_not_damaged(browser: Client, space: Space, ada: User) -> None:
+    commit_files(space, [Add("latin.py", b"# caf\xe9\n")], user=ada, message="Add")
+    page = browser.get("/spaces/ada/demo/edit/main/latin.py", follow=True)
+    assert "is not UTF-8 text" in page.content.decode()
+    assert "/edit/main/latin.py" not in page.content.decode()
+
+
+def test_lines_keep_the_ends_they_have(browser: Client, space: Space, ada: User) -> None:
+    commit_files(space, [Add("dos.txt", b"a\r\nb\r\n")], user=ada, message="Add")
+    browser.post("/spaces/ada/demo/edit/main/dos.txt", {"path": "dos.txt", "text": "a\r\nc\r\n"})
+    assert store.read(space.repository, "main", "dos.txt") == b"a\r\nc\r\n"
 
 
 def test_files_are_added_into_a_folder(browser: Client, space: Space) -> None:

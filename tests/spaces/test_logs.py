@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from apps.spaces.logs import LogWriter, delete_logs, last_lines, read_log
+from apps.spaces.logs import LogWriter, delete_logs, last_lines, read_log, text_of
 
 
 def test_what_is_written_is_read_from_any_offset() -> None:
@@ -41,3 +41,19 @@ def test_deleted_logs_are_gone() -> None:
     LogWriter(904, "run").write(b"x")
     delete_logs(904)
     assert read_log(904, "run") == (0, b"", 0)
+
+
+def test_the_newest_bytes_are_read_alone(settings: Any) -> None:
+    settings.PORTICO_LOG_BYTES = 100
+    writer = LogWriter(905, "run", fresh=True)
+    for number in range(20):
+        writer.write(b"line %04d\n" % number)
+    start, data, end = read_log(905, "run", newest=30)
+    assert (data, end - start) == (b"line 0017\nline 0018\nline 0019\n", 30)
+    assert read_log(905, "run", offset=end - 10, newest=30) == (end - 10, b"line 0019\n", end)
+    assert read_log(905, "run", offset=end + 99) == (end, b"", end)
+
+
+def test_text_waits_for_the_rest_of_its_last_character() -> None:
+    assert text_of("aé".encode()[:2]) == ("a", 1)
+    assert text_of(b"\xff\xe9a") == ("\ufffd\ufffda", 3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 from typing import Any
 
@@ -16,6 +17,7 @@ from apps.repos import store
 from apps.spaces import card
 from apps.spaces.models import Space, Stage, Upload
 from apps.spaces.templates_gallery import STARTERS
+from portal.server import body_limit
 
 
 @pytest.fixture
@@ -154,3 +156,52 @@ def test_there_is_a_limit_to_the_spaces_of_one_owner(browser: Client, settings: 
 
 def test_a_stranger_signs_in_first(client: Client, db: None) -> None:
     assert client.get("/new-space")["Location"].startswith("/accounts/login/")
+
+
+def test_everything_the_form_brings_goes_into_one_commit(browser: Client) -> None:
+    upload = begin(browser)
+    put(browser, upload, "requirements.txt", b"numpy\n")
+    create(browser, upload=upload, code="print(1)")
+    assert files() == {"README.md", "requirements.txt", "app.py"}
+    assert len(store.log(Space.objects.get().repository)) == 1
+
+
+@pytest.mark.parametrize("fields", [{"code": "print(2)"}, {"starter": "gradio-hello"}])
+def test_two_sources_of_one_file_are_told_and_nothing_is_lost(browser: Client, fields: dict[str, str]) -> None:
+    upload = begin(browser)
+    put(browser, upload, "app.py", b"print(1)")
+    page = create(browser, upload=upload, **fields)
+    assert (page.status_code, "app.py comes from two places" in page.content.decode()) == (422, True)
+    assert browser.get(f"/uploads/{upload}").json()["files"] == [{"path": "app.py", "size": 8}]
+    assert not Space.objects.exists()
+
+
+def test_a_refused_creation_leaves_nothing_behind(browser: Client, settings: Any) -> None:
+    create(browser)
+    kept = [settings.PORTICO_DATA / "uploads", settings.PORTICO_DATA / "repos"]
+    before = [sorted(folder.rglob("*")) for folder in kept]
+    upload = begin(browser)
+    put(browser, upload, "a.txt", b"1")
+    assert create(browser, code="print(1)").status_code == 422
+    assert create(browser, code="print(1)", upload=upload).status_code == 422
+    assert [f["path"] for f in browser.get(f"/uploads/{upload}").json()["files"]] == ["a.txt"]
+    browser.delete(f"/uploads/{upload}")
+    assert [sorted(folder.rglob("*")) for folder in kept] == before
+
+
+def test_a_commit_that_fails_leaves_no_space(browser: Client, settings: Any) -> None:
+    upload = begin(browser)
+    put(browser, upload, "a.txt", b"12345")
+    settings.PORTICO_MAX_FILE_BYTES = 2
+    assert create(browser, upload=upload).status_code == 422
+    assert not Space.objects.exists()
+    assert browser.get(f"/uploads/{upload}").json()["files"]
+
+
+def test_the_form_carries_an_archive_without_scripts(browser: Client, settings: Any) -> None:
+    page = browser.get("/new-space").content.decode()
+    action = re.search(r'<form method="post" action="([^"]*)" enctype="multipart', page)
+    assert action and body_limit("localhost:8000", action[1]) > settings.PORTICO_MAX_FILE_BYTES
+    archive = SimpleUploadedFile("all.zip", zipped(app=b"1"))
+    browser.post(action[1], {"name": "demo", "sdk": "gradio", "visibility": "public", "file": archive})
+    assert files() == {"README.md", "app"}

@@ -183,3 +183,30 @@ def test_too_many_open_uploads_are_refused(ada: User) -> None:
         uploads.open_upload(ada)
     with pytest.raises(UploadRefused, match="too many"):
         uploads.open_upload(ada)
+
+
+def test_what_is_taken_replaced_and_removed_is_counted(upload: Upload) -> None:
+    def counted() -> tuple[int, int]:
+        upload.refresh_from_db()
+        return upload.files, upload.bytes
+
+    uploads.receive(upload, "a", [b"123"])
+    uploads.receive(upload, "b", [b"12345"])
+    uploads.receive(upload, "a", [b"1"])
+    assert counted() == (2, 6)
+    uploads.receive(upload, "x.zip", [zipped({"a": b"1234", "d/c": b"1"})], expand=True)
+    assert counted() == (3, 10)
+    uploads.remove(upload, "b")
+    uploads.remove(upload, "b")
+    assert counted() == (2, 5)
+    with pytest.raises(UploadRefused):
+        uploads.receive(upload, "a/b", [b"x"])
+    assert counted() == (2, 5)
+
+
+def test_taking_a_file_costs_the_same_however_many_there_are(upload: Upload, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed: list[int] = []
+    monkeypatch.setattr(uploads, "staged", lambda upload: listed.append(1) or [])
+    for number in range(5):
+        uploads.receive(upload, f"{number}", [b"x"])
+    assert listed == []

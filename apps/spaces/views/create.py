@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import ValidationError
-from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_safe
@@ -18,7 +18,7 @@ from apps.spaces import archives, services, uploads
 from apps.spaces.forms import SDK_WORDS, VISIBILITY_WORDS, SpaceForm, choices, messages_of
 from apps.spaces.models import Space, Upload
 from apps.spaces.templates_gallery import STARTERS, starter
-from apps.spaces.uploads import UploadRefused
+from apps.spaces.uploads import Staged, UploadRefused
 from apps.spaces.views.access import person
 
 APP_NAMES = {"gradio": "app.py", "streamlit": "app.py", "python": "app.py", "static": "index.html"}
@@ -45,38 +45,60 @@ def new_space(request: HttpRequest) -> HttpResponse:
 
 
 def _create(user: User, asked: dict[str, Any]) -> Space:
-    """Make the Space and its first commit, or neither."""
-    with transaction.atomic():
-        upload = _upload(user, asked)
-        sdk = asked["sdk"]
-        if chosen := starter(asked["starter"]):
-            sdk = chosen.sdk
+    """Make the Space and its first commit, or neither. What was uploaded stays until it is committed."""
+    given = Upload.objects.filter(pk=asked["upload"], user=user).first() if asked["upload"] else None
+    upload = given or uploads.open_upload(user)
+    added: list[Staged] = []
+    space: Space | None = None
+    try:
+        added = _receive(upload, asked)
+        chosen = starter(asked["starter"])
+        sdk = chosen.sdk if chosen else asked["sdk"]
         space = services.create_space(user.namespace, asked["name"], user=user, sdk=sdk, visibility=asked["visibility"])
-        if upload is not None:
+        if uploads.staged(upload):
             uploads.commit_upload(upload, space, user=user, message="Add the first files")
+        else:
+            uploads.discard(upload)
+    except BaseException:
+        if space is not None:
+            services.delete_space(space)
+        if given is None:
+            uploads.discard(upload)
+        else:
+            for file in added:
+                uploads.remove(upload, file.path)
+        raise
     return space
 
 
-def _upload(user: User, asked: dict[str, Any]) -> Upload | None:
-    """The files of the first commit, from wherever the form brought them; None for an empty Space."""
-    given = Upload.objects.filter(pk=asked["upload"], user=user).first() if asked["upload"] else None
-    if given is not None and uploads.staged(given):
-        return given
+def _receive(upload: Upload, asked: dict[str, Any]) -> list[Staged]:
+    """Take into the upload what the form itself brings: a template, pasted code, a file picked without scripts.
+
+    Raises:
+        UploadRefused: two of them bring the same file, or one is not taken.
+    """
+    brought: list[tuple[str, Iterable[bytes], bool]] = []
     if chosen := starter(asked["starter"]):
-        return _staged(user, ((path, [data]) for path, data in chosen.files.items()))
+        brought += [(path, [data], False) for path, data in chosen.files.items()]
     if asked["code"].strip():
-        return _staged(user, [(APP_NAMES[asked["sdk"]], [asked["code"].replace("\r\n", "\n").encode()])])
-    if asked["file"]:
-        file = asked["file"]
-        return _staged(user, [(file.name, file.chunks())], expand=archives.is_archive(file.name))
-    return None
-
-
-def _staged(user: User, files: Iterable[tuple[str, Iterable[bytes]]], *, expand: bool = False) -> Upload:
-    upload = uploads.open_upload(user)
-    for path, chunks in files:
-        uploads.receive(upload, path, chunks, expand=expand)
-    return upload
+        brought.append((APP_NAMES[asked["sdk"]], [asked["code"].replace("\r\n", "\n").encode()], False))
+    paths = Counter([f.path for f in uploads.staged(upload)] + [path for path, _, _ in brought])
+    if twice := next((path for path, count in paths.items() if count > 1), None):
+        raise UploadRefused(
+            f"{twice} comes from two places: what you upload, the template and what you paste go together into one "
+            "commit. Remove it from one of them."
+        )
+    if file := asked["file"]:
+        brought.append((file.name, file.chunks(), archives.is_archive(file.name)))
+    taken: list[Staged] = []
+    try:
+        for path, chunks, expand in brought:
+            taken += uploads.receive(upload, path, chunks, expand=expand)
+    except UploadRefused:
+        for done in taken:
+            uploads.remove(upload, done.path)
+        raise
+    return taken
 
 
 @login_required

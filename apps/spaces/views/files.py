@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import mimetypes
+from collections.abc import AsyncIterator, Iterator
 from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
+from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
@@ -23,8 +26,10 @@ from apps.spaces.views.access import context, owner_only, person, readers
 
 SHOWN_BYTES = 512 * 1024
 COMMITS = 50
-ACTIVE_TYPES = ("text/html", "image/svg", "application/xhtml", "text/xml", "application/xml")
-"""What a browser would run, were it ever to render it."""
+PASSIVE_TYPES = ("image/png", "image/jpeg", "image/gif", "image/webp", "audio/", "video/", "font/", "application/pdf")
+"""What keeps its type when it is downloaded. Everything else is text or bytes: a browser that took a script or a
+style sheet from this origin would take it from the portal itself."""
+NOT_TEXT = "is not UTF-8 text that could be edited here without damage. Download it, change it, and upload it again."
 
 
 def _crumbs(path: str) -> list[tuple[str, str]]:
@@ -69,6 +74,7 @@ def blob(request: HttpRequest, space: Space, path: str) -> HttpResponse:
         "size": size,
         "is_text": is_text,
         "text": data.decode(errors="replace") if is_text else "",
+        "editable": is_text and _is_utf8(data),
         "too_large": size > SHOWN_BYTES,
         "head": space.head,
     }
@@ -84,18 +90,27 @@ def resolve(request: HttpRequest, space: Space, revision: str, path: str) -> Htt
         size, pieces = store.chunks(space.repository, sha, path)
     except (NotFound, BadPath):
         raise Http404 from None
-    response = StreamingHttpResponse(
-        pieces if request.method == "GET" else [],
-        content_type=mimetypes.guess_type(path)[0] or "application/octet-stream",
-    )
-    if (response["Content-Type"] or "").startswith(("text/html", "image/svg", "application/xhtml", "text/xml")):
-        response["Content-Type"] = "text/plain; charset=utf-8"
+    body = _sent(pieces) if request.method == "GET" else _sent(iter(()))
+    response = StreamingHttpResponse(body, content_type=_download_type(path))
     response["Content-Length"] = str(size)
     response["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(PurePosixPath(path).name)}"
     response["X-Content-Type-Options"] = "nosniff"
     response["Content-Security-Policy"] = "sandbox; default-src 'none'"
     response["X-Repo-Commit"] = sha
     return response
+
+
+def _download_type(path: str) -> str:
+    guessed = mimetypes.guess_type(path)[0] or "application/octet-stream"
+    if guessed.startswith(PASSIVE_TYPES):
+        return guessed
+    return "text/plain; charset=utf-8" if guessed.startswith("text/") else "application/octet-stream"
+
+
+async def _sent(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """Asynchronous, or Django would collect the whole file in memory before its first byte is sent."""
+    while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+        yield piece
 
 
 @require_safe
@@ -119,27 +134,52 @@ def edit(request: HttpRequest, space: Space, path: str = "") -> HttpResponse:
         if form.is_valid() and _save(request, space, form, path):
             return redirect(_link(space, "blob", form.cleaned_data["path"]))
     else:
-        form = EditForm(initial={"path": path, "text": _text(space, path) if path else "", "parent": space.head})
+        text = _text(space, path) if path else ""
+        if text is None:
+            messages.error(request, f"{path} {NOT_TEXT}")
+            return redirect(_link(space, "blob", path))
+        form = EditForm(initial={"path": path, "text": text, "parent": space.head})
     more = {"form": form, "path": path, "crumbs": _crumbs(path)}
     return render(
         request, "spaces/edit.html", context(request, space, "files", **more), status=422 if form.errors else 200
     )
 
 
-def _text(space: Space, path: str) -> str:
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _text(space: Space, path: str) -> str | None:
+    """The file as text; None when it is too large or is none."""
     try:
         size, pieces = store.chunks(space.repository, "main", path)
     except (NotFound, BadPath):
         raise Http404 from None
     data = b"".join(pieces) if size <= SHOWN_BYTES else b"\0"
-    if b"\0" in data:
-        raise Http404
-    return data.decode(errors="replace")
+    return data.decode() if b"\0" not in data and _is_utf8(data) else None
+
+
+def _exists(space: Space, path: str) -> bool:
+    try:
+        store.chunks(space.repository, "main", path)
+    except (NotFound, BadPath):
+        return False
+    return True
 
 
 def _save(request: HttpRequest, space: Space, form: EditForm, path: str) -> bool:
     given = form.cleaned_data
-    operations: list[store.Operation] = [Add(given["path"], given["text"].encode())]
+    if given["path"] != path and _exists(space, given["path"]):
+        form.add_error("path", f"{given['path']} is there already. Edit that file, or choose another name.")
+        return False
+    text = given["text"]
+    if path and "\r\n" in (_text(space, path) or ""):
+        text = text.replace("\n", "\r\n")  # as the file has it; the form's field only knows LF
+    operations: list[store.Operation] = [Add(given["path"], text.encode())]
     if path and path != given["path"]:
         operations.insert(0, Delete(path))
     message = given["message"] or f"{'Edit' if path else 'Add'} {given['path']}"

@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
-from django.core.paginator import Paginator
-from django.db.models import Q
+from datetime import UTC, datetime
+from typing import Any
+
+from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from apps.accounts.models import Namespace
+from apps.spaces.models import Space
 from apps.spaces.selectors import listed, readable_by
 
 PER_PAGE = 24
 SEARCH_CHARACTERS = 100
+
+
+def _page(request: HttpRequest, spaces: QuerySet[Space]) -> dict[str, Any]:
+    """One page of Spaces, newest change first, and the cursor of the next: pages do not shift while Spaces change."""
+    at, _, pk = request.GET.get("after", "").rpartition(",")
+    try:
+        last = datetime.fromisoformat(at).astimezone(UTC)
+        spaces = spaces.filter(Q(updated_at__lt=last) | Q(updated_at=last, pk__lt=int(pk[:18])))
+        first = False
+    except (ValueError, TypeError, OverflowError):
+        first = True
+    found = list(spaces.order_by("-updated_at", "-pk")[: PER_PAGE + 1])
+    shown = found[:PER_PAGE]
+    more = f"{shown[-1].updated_at.isoformat()},{shown[-1].pk}" if len(found) > PER_PAGE else ""
+    return {"spaces": shown, "first": first, "after": more}
 
 
 @require_safe
@@ -32,8 +50,7 @@ def index(request: HttpRequest) -> HttpResponse:
             | Q(title__icontains=word)
             | Q(short_description__icontains=word)
         )
-    page = Paginator(spaces, PER_PAGE).get_page(request.GET.get("page"))
-    return render(request, "spaces/index.html", {"page": page, "q": q})
+    return render(request, "spaces/index.html", {**_page(request, spaces), "q": q})
 
 
 @require_safe
@@ -42,8 +59,7 @@ def profile(request: HttpRequest, namespace: str) -> HttpResponse:
     owner = Namespace.objects.filter(name__iexact=namespace).first()
     if owner is None:
         raise Http404
-    spaces = readable_by(request.user).filter(owner=owner).order_by("-updated_at")
+    spaces = readable_by(request.user).filter(owner=owner)
     if request.user.is_anonymous or request.user.namespace_id != owner.pk:
         spaces = spaces.filter(taken_down_at=None, owner__suspended_at=None)
-    page = Paginator(spaces, PER_PAGE).get_page(request.GET.get("page"))
-    return render(request, "spaces/profile.html", {"owner": owner, "page": page})
+    return render(request, "spaces/profile.html", {**_page(request, spaces), "owner": owner})

@@ -7,9 +7,11 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
+from apps.accounts.models import User
 from apps.spaces.hosts import frame_url
 from apps.spaces.logs import Kind, last_lines, read_log
 from apps.spaces.models import Notice, Space, Stage
+from apps.spaces.selectors import can_write
 from apps.spaces.views.access import context, owner_only, readers
 
 SHOWN = {Stage.RUNNING, Stage.SLEEPING}
@@ -21,6 +23,9 @@ def app_context(request: HttpRequest, space: Space) -> dict[str, object]:
     stage = Stage(space.stage)
     kind: Kind = "run" if stage == Stage.RUNTIME_ERROR else "build"
     shown = stage in SHOWN
+    may_write = can_write(request.user, space)
+    # A crash's message holds the log's last lines: not for visitors.
+    told = may_write or (isinstance(request.user, User) and request.user.can_moderate)
     return context(
         request,
         space,
@@ -28,7 +33,8 @@ def app_context(request: HttpRequest, space: Space) -> dict[str, object]:
         shown=shown,
         coming=stage in COMING,
         frame=frame_url(space, request.user) if shown else "",
-        tail=last_lines(space.pk, kind) if stage.value.endswith("ERROR") else "",
+        message=space.stage_message if told else "",
+        tail=last_lines(space.pk, kind) if may_write and stage.value.endswith("ERROR") else "",
     )
 
 

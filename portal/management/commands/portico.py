@@ -17,7 +17,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from apps.accounts.models import AccessToken, Namespace, User
 from apps.runtime import client
 from apps.spaces import services
-from apps.spaces.logs import last_lines
+from apps.spaces.logs import Kind, last_lines
 from apps.spaces.models import SDK, Space, Stage
 
 SETTLED = {Stage.RUNNING, Stage.SLEEPING, Stage.PAUSED, Stage.STOPPED, Stage.NO_APP_FILE}
@@ -184,7 +184,7 @@ class Command(BaseCommand):
                 self.stdout.write(f"{space.stage} {space.url}")
                 return
             if space.stage in FAILED or space.stage in SETTLED:
-                kind = "run" if space.stage == Stage.RUNTIME_ERROR else "build"
+                kind: Kind = "run" if space.stage == Stage.RUNTIME_ERROR else "build"
                 self.stdout.write(space.stage)
                 raise CommandError(f"{space.stage_message}\n{last_lines(space.pk, kind)}".strip(), returncode=1)
             time.sleep(POLL_SECONDS)
