@@ -24,10 +24,18 @@ def note_node(capabilities: dict[str, Any] | None = None) -> None:
     Node.objects.update_or_create(name=settings.PORTICO_NODE, defaults={"seen_at": timezone.now(), **known})
 
 
+def _to_run(space_id: int) -> Space | None:
+    """The Space, locked; None when it was paused, withheld or deleted since somebody wanted it to run."""
+    space = Space.objects.select_for_update(of=("self",)).select_related("owner").filter(pk=space_id).first()
+    if space is None or space.stage == Stage.DELETING or space.is_withheld or space.paused_at is not None:
+        return None
+    return space
+
+
 @transaction.atomic
 def worker_starting(worker_id: UUID, space_id: int, deployment_id: int, port: int) -> bool:
-    """A worker is about to be started. False when its Space or deployment is gone meanwhile."""
-    space = Space.objects.select_for_update().filter(pk=space_id).exclude(stage=Stage.DELETING).first()
+    """A worker is about to be started. False when its Space must not run any more, or its deployment is gone."""
+    space = _to_run(space_id)
     if space is None or not Deployment.objects.filter(pk=deployment_id, space=space).exists():
         return False
     Worker.objects.create(
@@ -43,9 +51,8 @@ def worker_started(worker_id: UUID, spawner_state: dict[str, Any]) -> None:
 
 @transaction.atomic
 def worker_ready(worker_id: UUID, space_id: int, port: int) -> bool:
-    """It answers. False when the Space must not run any more: paused, withheld or deleted while it started."""
-    space = Space.objects.select_for_update(of=("self",)).select_related("owner").filter(pk=space_id).first()
-    if space is None or space.stage == Stage.DELETING or space.is_withheld or space.paused_at is not None:
+    """It answers. False when its Space must not run any more."""
+    if _to_run(space_id) is None:
         return False
     Worker.objects.filter(pk=worker_id).update(state=Worker.State.READY, port=port, ready_at=timezone.now())
     set_stage(space_id, Stage.RUNNING, only_from=(Stage.APP_STARTING,))

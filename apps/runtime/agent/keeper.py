@@ -44,6 +44,8 @@ AFTER_A_CRASH = frozenset({Stage.RUNTIME_ERROR})
 OF_A_WORKER = (Stage.APP_STARTING, Stage.RUNNING, Stage.RUNTIME_ERROR)
 """Stages that a worker's fate may replace; in the others a build or a person has the word."""
 
+WITHDRAWN = "It was paused, taken down or deleted while it started."
+
 
 @dataclass(eq=False)
 class Live:
@@ -210,7 +212,7 @@ class Keeper:
         if not await in_database(services.worker_starting)(
             spec.worker_id, self.space_id, live.plan.deployment_id, spec.port
         ):
-            raise StartRefused(Stage.DELETING, "This Space does not exist any more.")
+            raise StartRefused(Stage.STOPPED, WITHDRAWN)
         self._workers[spec.worker_id] = live
         try:
             await live.spawner.start(live.output.descriptor)
@@ -219,7 +221,7 @@ class Keeper:
         await in_database(services.worker_started)(spec.worker_id, live.spawner.get_state())
         live.port = await until_ready(live.spawner)
         if not await in_database(services.worker_ready)(spec.worker_id, self.space_id, live.port):
-            raise StartRefused(Stage.STOPPED, "It was paused, taken down or deleted while it started.")
+            raise StartRefused(Stage.STOPPED, WITHDRAWN)
         live.ready_at = time.monotonic()
 
     async def _failed(self, live: Live, complaint: str) -> StartRefused:
