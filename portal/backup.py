@@ -1,8 +1,8 @@
 """`portico backup` and `restore`: what cannot be made again, in one archive.
 
 The archive (tar, gzip) holds `database.json` (Django's own serialisation, so that it may be read back into
-another kind of database), `repos/`, `uploads/` and `keys/`. Environments and deployments are left out: they
-are built again from the repositories. A backup holds the keys that decrypt secrets: keep it as safe as them.
+another kind of database), `repos/` and `keys/`. Environments and deployments are left out: they are built again
+from the repositories. A backup holds the keys that decrypt secrets: keep it as safe as them.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import hashlib
@@ -63,13 +64,29 @@ class Child:
             if now >= self.start_after:
                 self.start()
             return
-        status = self.process.poll()
-        if status is None:
+        if not self.has_ended():
             return
+        status = self.reap()
         self.failures = 1 if now - self.started_at > 60 else self.failures + 1
         pause = min(30.0, 0.5 * 2**self.failures)
         log.error("process ended, starting it again", process=self.name, status=status, in_seconds=pause)
-        self.process, self.start_after = None, now + pause
+        self.start_after = now + pause
+
+    def has_ended(self) -> bool:
+        """Whether it ended. It is not reaped yet: its id, and that of its group, are still its own."""
+        if self.process is None:
+            return True
+        return os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+    def reap(self) -> int:
+        """Kill what is left of it and of its own children (Celery's clock outlives a killed Celery), and return its
+        exit status."""
+        assert self.process is not None
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        status = self.process.wait()
+        self.process = None
+        return status
 
 
 def _end_with_parent() -> None:
@@ -138,14 +155,13 @@ def end(family: list[Child]) -> None:
     """End every process, the web first so that nobody asks for a worker any more, the agent last so that it
     can end its workers; whoever ignores SIGTERM is killed."""
     for child in reversed(family):
-        if child.process is None or child.process.poll() is not None:
+        if child.process is None:
             continue
         child.process.terminate()
-        try:
-            child.process.wait(GRACE_SECONDS)
-        except subprocess.TimeoutExpired:
-            child.process.kill()
-            child.process.wait()
+        deadline = time.monotonic() + GRACE_SECONDS
+        while not child.has_ended() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        child.reap()
 
 
 def _lock_data_folder() -> IO[str]:

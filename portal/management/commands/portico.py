@@ -111,6 +111,9 @@ class Command(BaseCommand):
         target = self._space(space, create=lambda owner, name: _create(owner, name, private, sdk, folder))
         deploy_folder(target, folder)
         self._wait(target, timeout)
+        if target.stage == Stage.SLEEPING:
+            self.do_wake(target)
+        self.stdout.write(f"{Stage.RUNNING} {target.url}")
 
     def do_stage(self, space: Space) -> None:
         self.stdout.write(space.stage)
@@ -181,7 +184,6 @@ class Command(BaseCommand):
         while time.monotonic() < deadline:
             space.refresh_from_db(fields=["stage", "stage_message"])
             if space.stage in (Stage.RUNNING, Stage.SLEEPING):
-                self.stdout.write(f"{space.stage} {space.url}")
                 return
             if space.stage in FAILED or space.stage in SETTLED:
                 kind: Kind = "run" if space.stage == Stage.RUNTIME_ERROR else "build"
