@@ -36,7 +36,7 @@ deploy_check() {
 
 unit() {
     step "unit tests"
-    pytest -q -n 2 -m "not integration and not e2e"
+    pytest -q -n 2 -m "not integration and not e2e and not services"
 }
 
 integration() {
@@ -46,7 +46,7 @@ integration() {
 
 postgres() {
     step "the same on PostgreSQL and Redis"
-    python scripts/with_services.py pytest -q -n 2 -m "not e2e and not integration"
+    python scripts/with_services.py pytest -q -n 2 -m "not integration and not e2e and not services"
     python scripts/with_services.py pytest -q -m services tests/portal
 }
 
