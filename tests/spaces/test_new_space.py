@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import zipfile
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -176,7 +177,8 @@ def test_two_sources_of_one_file_are_told_and_nothing_is_lost(browser: Client, f
     assert not Space.objects.exists()
 
 
-def test_a_refused_creation_leaves_nothing_behind(browser: Client, settings: Any) -> None:
+def test_a_refused_creation_leaves_nothing_behind(browser: Client, settings: Any, tmp_path: Path) -> None:
+    settings.PORTICO_DATA = tmp_path
     create(browser)
     kept = [settings.PORTICO_DATA / "uploads", settings.PORTICO_DATA / "repos"]
     before = [sorted(folder.rglob("*")) for folder in kept]
