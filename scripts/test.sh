@@ -41,7 +41,7 @@ unit() {
 
 integration() {
     step "integration tests: real builds, workers and servers"
-    pytest -q -m integration
+    pytest -q -n 2 --dist loadfile -m integration
 }
 
 postgres() {
@@ -52,7 +52,7 @@ postgres() {
 
 e2e() {
     step "end to end, in Chromium"
-    pytest -q -m e2e
+    pytest -q -n 2 --dist loadfile -m e2e
 }
 
 if [ $# -gt 0 ]; then

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import structlog
 from aiohttp import web
 
 from apps.runtime.errors import StartRefused
 
 if TYPE_CHECKING:
     from apps.runtime.agent.daemon import Agent
+
+log = structlog.get_logger(__name__)
 
 MAX_BODY_BYTES = 4 * 1024**2
 """A report of activity names every busy Space."""
@@ -49,6 +52,9 @@ def application(agent: Agent) -> web.Application:
             return _answer({"stage": str(refused.stage), "message": refused.message}, 409)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             return _answer({"message": f"malformed request: {error}"}, 400)
+        except Exception as error:  # told to whoever asked, who sees no log of the agent
+            log.exception("request failed", path=request.path)
+            return _answer({"message": repr(error)}, 500)
 
     app = web.Application(middlewares=[errors], client_max_size=MAX_BODY_BYTES)
     app.router.add_post(r"/spaces/{space:\d+}/ensure", ensure)
