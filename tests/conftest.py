@@ -15,8 +15,10 @@ DATA = Path(tempfile.mkdtemp(prefix="portico-test-"))
 atexit.register(shutil.rmtree, DATA, ignore_errors=True)
 os.environ["PORTICO_DATA"] = str(DATA)
 os.environ["PORTICO_TESTING"] = "true"
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
+os.environ["DJANGO_SETTINGS_MODULE"] = "portal.settings"
 django.setup()
+# Not for pytest-xdist's workers: they would read the settings, with this process' data folder, before they come here.
+del os.environ["DJANGO_SETTINGS_MODULE"]
 for folder in ("static", "queue/messages", "queue/control", "queue/processed"):
     (DATA / folder).mkdir(parents=True)  # as `portico up` makes them
 
