@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import itertools
 import os
 import signal
@@ -20,8 +21,9 @@ from django.conf import settings
 from django.db import connection
 
 from apps.accounts.models import User
-from apps.builds.models import Build, Deployment
+from apps.builds.models import Build, Deployment, Environment
 from apps.runtime import client
+from apps.sandbox.interpreters import default_interpreter
 from apps.spaces.models import SDK, Space, Stage
 from apps.spaces.services import create_space
 
@@ -127,6 +129,21 @@ def make_space(name: str = "", **options: Any) -> Space:
     number = next(_numbers)
     user = User.objects.create_user(f"person{number}-{os.getpid()}", f"{number}@example.org", "a long password")
     return create_space(user.namespace, name or f"demo{number}", user=user, **options)
+
+
+def bare_environment(name: str = "bare", **modules: str) -> Environment:
+    """An Environment with nothing in it but `modules` (source by name), so that its workers are forked."""
+    interpreter = default_interpreter()
+    key = hashlib.sha256(repr((name, sorted(modules.items()))).encode()).hexdigest()
+    folder = Path(settings.PORTICO_DATA) / "environments" / key
+    if not folder.exists():
+        command = [str(interpreter.executable), "-m", "venv", "--without-pip", "--symlinks", str(folder)]
+        subprocess.run(command, check=True)
+        packages = next(folder.glob("lib/python3*/site-packages"))
+        for module, source in modules.items():
+            (packages / f"{module}.py").write_text(source)
+        subprocess.run(["chmod", "-R", "a+rX", str(folder)], check=True)
+    return Environment.objects.get_or_create(key=key, defaults={"python_version": interpreter.version, "lock": name})[0]
 
 
 def deploy(space: Space, files: dict[str, str] | str = HELLO, **fields: Any) -> Deployment:

@@ -31,6 +31,32 @@ _FOR_ALL = {
 }
 
 
+_GRADIO_PORT = 7860
+_READ_AT_IMPORT = (
+    "GRADIO_", "HF_", "HUGGINGFACE_", "TRANSFORMERS_", "STREAMLIT_", "MPL", "NUMBA_", "NUMEXPR_", "OMP_", "MKL_",
+    "OPENBLAS_", "BLIS_", "VECLIB_", "TORCH_", "PYTORCH_", "CUDA_", "TF_", "KERAS_", "JAX_", "PYTHON", "LD_", "MALLOC_",
+    "PATH", "HOME", "TMPDIR", "LANG", "LC_", "TZ", "SSL_", "REQUESTS_", "CURL_", "UVICORN_", "PANDAS_", "PLOTLY_",
+)  # fmt: skip
+"""Beginnings of variables that libraries or the interpreter read before an app's first line runs."""
+
+
+def zygote_environment() -> dict[str, str]:
+    """What a zygote's libraries see while they are imported: what every worker has, and no Space's own."""
+    return {**_FOR_ALL, "GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_SERVER_PORT": str(_GRADIO_PORT)}
+
+
+def not_forkable(deployment: Deployment, environment: Mapping[str, str]) -> str:
+    """Why a fork of libraries that were imported before would not run this app as a fresh interpreter would; empty
+    when it would."""
+    before = zygote_environment()
+    changed = [name for name, value in environment.items() if before.get(name) != value]
+    for name in sorted(changed):
+        if name.startswith(_READ_AT_IMPORT):
+            what = f"port {environment[name]}" if name == "GRADIO_SERVER_PORT" else f"the variable {name}"
+            return f"{what} must be known before its packages are imported"
+    return ""
+
+
 def command(deployment: Deployment, interpreter: Interpreter) -> tuple[str, ...]:
     """The argument list, as seen inside the sandbox.
 
@@ -88,4 +114,6 @@ def health_path(deployment: Deployment) -> str:
     """An HTTP path that answers below 500 once the app is ready."""
     if deployment.sdk == SDK.STREAMLIT:
         return "/_stcore/health"
+    if deployment.sdk == SDK.GRADIO:
+        return "/gradio_api/app_id"  # a few bytes, with or without a login; its page takes longer to make
     return deployment.base_path or "/"

@@ -60,6 +60,7 @@ def start_plan(space_id: int, *, stages: frozenset[Stage] | None = None) -> Star
     if deployment.sdk == SDK.STATIC:
         raise StartRefused(Stage.RUNNING, "A static Space needs no worker.")
     environment, interpreter = _environment(deployment)
+    variables = sdks.environment(deployment, space.slug, _variables(space))
     sleep_seconds = settings.PORTICO_SLEEP_SECONDS if space.sleep_seconds is None else space.sleep_seconds
     spec = WorkerSpec(
         worker_id=uuid.uuid4(),
@@ -68,11 +69,12 @@ def start_plan(space_id: int, *, stages: frozenset[Stage] | None = None) -> Star
         environment_folder=environment,
         interpreter=interpreter,
         argv=sdks.command(deployment, interpreter),
-        environment=sdks.environment(deployment, space.slug, _variables(space)),
+        environment=variables,
         port=deployment.app_port,
         health_path=sdks.health_path(deployment),
         limits=worker_limits(),
         startup_seconds=deployment.startup_seconds,
+        not_forkable=sdks.not_forkable(deployment, variables),
     )
     return StartPlan(spec, deployment.pk, deployment.revision, sleep_seconds)
 

@@ -73,6 +73,15 @@ def worker_ended(worker_id: UUID, space_id: int, reason: str) -> None:
     events.route_changed(space_id)
 
 
+def was_woken(space_id: int) -> bool:
+    """Whether the Space runs or starts, and rightly so."""
+    space = Space.objects.select_related("owner").filter(pk=space_id).first()
+    if space is None or space.stage not in (Stage.APP_STARTING, Stage.RUNNING):
+        return False
+    static = Deployment.objects.filter(space=space, is_current=True, sdk=SDK.STATIC).exists()
+    return not (static or space.is_withheld or space.paused_at is not None)
+
+
 @transaction.atomic
 def wants_to_run(deployment: Deployment) -> None:
     """The Space has something new to run: say so in its stage, unless it is paused or withheld."""

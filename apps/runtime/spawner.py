@@ -40,6 +40,7 @@ from apps.sandbox import bubblewrap, launch
 from apps.sandbox.bubblewrap import Sandbox
 from apps.sandbox.cgroups import Cgroup, Hierarchy, Limits
 from apps.sandbox.interpreters import Interpreter
+from apps.sandbox.users import own, user_of_space
 
 START_SECONDS = 20
 
@@ -60,6 +61,7 @@ class WorkerSpec:
         health_path: an HTTP path that answers once it is ready.
         limits: memory, processes, processors, disk.
         startup_seconds: how long it may take until it answers.
+        not_forkable: why it must be started by a fresh interpreter; empty when it may be forked from a zygote.
     """
 
     worker_id: UUID
@@ -73,6 +75,7 @@ class WorkerSpec:
     health_path: str
     limits: Limits
     startup_seconds: float
+    not_forkable: str = ""
 
 
 @dataclass(frozen=True)
@@ -131,6 +134,9 @@ class Spawner(Protocol):
     def listening_ports(self) -> set[int]:
         """Where it listens on its 127.0.0.1."""
 
+    def describe_start(self) -> str:
+        """How it was started, for its owner: `by …`."""
+
     def usage(self) -> dict[str, float | None]:
         """`memory_bytes` and `cpu_seconds` used, None where not counted."""
 
@@ -169,7 +175,10 @@ class BubblewrapSpawner:
         except OSError as error:
             raise SpawnFailed(f"Its control group could not be made: {error}.") from error
         info, info_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        user = user_of_space(self.spec.space_id)
         try:
+            if user is not None:
+                await asyncio.to_thread(own, self.spec.deployment_folder, user)
             # In this very thread: the sandbox ends with the thread that started it.
             self._process = launch.start(
                 self._sandbox(),
@@ -180,6 +189,7 @@ class BubblewrapSpawner:
                 stdout=output,
                 stderr=output,
                 info_fd=info_write,
+                users=None if user is None else (user, 1),
             )
             os.close(info_write)
             info_write = -1
@@ -265,6 +275,9 @@ class BubblewrapSpawner:
 
     def listening_ports(self) -> set[int]:
         return netns.listening_ports(self._init) if self._init and self._exit is None else set()
+
+    def describe_start(self) -> str:
+        return "by a fresh interpreter"
 
     def usage(self) -> dict[str, float | None]:
         if self._cgroup is None:

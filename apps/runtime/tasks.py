@@ -31,7 +31,9 @@ def start_worker(space_id: int) -> None:
 
 @shared_task(**PATIENCE)
 def stop_worker(space_id: int) -> None:
-    async_to_sync(client.stop_worker)(space_id)
+    """End the Space's worker, unless a visitor has woken the Space since this was asked for."""
+    if not services.was_woken(space_id):
+        async_to_sync(client.stop_worker)(space_id)
 
 
 @shared_task(**PATIENCE)

@@ -19,7 +19,7 @@ ENVIRONMENT = "/opt/environment"
 USER_ID = 1000
 PATH = f"{ENVIRONMENT}/bin:/usr/local/bin:/usr/bin:/bin"
 
-_OWN_ETC = Path(__file__).parent / "etc"
+OWN_ETC = Path(__file__).parent / "etc"
 _HOST_ETC = (
     # Only what is public: the rest of /etc/ssl or /etc/pki may hold private keys.
     "/etc/ssl/certs",
@@ -37,8 +37,8 @@ _HOST_ETC = (
 )
 # Where root runs bubblewrap, the process inside is root to the files of /proc, capabilities or not: /proc/sys alone
 # (core_pattern) would let it out. bubblewrap covers only a part of it, so the rest is covered here.
-_READ_ONLY_PROC = ("bus", "fs", "irq", "pressure", "sys", "sysrq-trigger")
-_HIDDEN_FILES = (
+READ_ONLY_PROC = ("bus", "fs", "irq", "pressure", "sys", "sysrq-trigger")
+HIDDEN_FILES = (
     "kcore",
     "keys",
     "kpagecgroup",
@@ -48,7 +48,7 @@ _HIDDEN_FILES = (
     "sched_debug",
     "timer_list",
 )
-_HIDDEN_FOLDERS = ("acpi", "asound", "driver", "dynamic_debug", "scsi")
+HIDDEN_FOLDERS = ("acpi", "asound", "driver", "dynamic_debug", "scsi")
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,9 @@ class Sandbox:
         working_folder: where the process starts, a path inside.
         share_net: use the host's network instead of an empty namespace of its own.
         hostname: as the process sees it.
+        for_zygote: it makes sandboxes within itself: it is user 0 of the user namespace that it is started in, may
+            change users in it, sees all of its own /proc, and may make further user namespaces.
+        etc: the folder of the portal's own files for `/etc`, on the host.
         scratch_bytes: size of each of `/tmp`, the home folder and `/dev/shm`, kept in memory, unless `writable`
             mounts something there.
     """
@@ -72,6 +75,8 @@ class Sandbox:
     working_folder: str = "/"
     share_net: bool = False
     hostname: str = "space"
+    for_zygote: bool = False
+    etc: Path = OWN_ETC
     scratch_bytes: int = 256 * 1024**2
 
     def arguments(self) -> list[str]:
@@ -91,11 +96,16 @@ class Sandbox:
         ]
 
     def _namespaces(self) -> Iterator[str]:
-        yield from ("--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try")
+        yield from ("--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try")
         if not self.share_net:
             yield "--unshare-net"
-        yield from ("--disable-userns", "--cap-drop", "ALL", "--new-session", "--die-with-parent")
-        yield from ("--hostname", self.hostname, "--uid", str(USER_ID), "--gid", str(USER_ID))
+        yield from ("--cap-drop", "ALL", "--new-session", "--die-with-parent", "--hostname", self.hostname)
+        if self.for_zygote:
+            # For its first program alone, which gives workers their users (apps/runtime/zygote/inside/nursery.py).
+            for name in ("SETUID", "SETGID", "SETPCAP"):
+                yield from ("--cap-add", f"CAP_{name}")
+        else:
+            yield from ("--unshare-user", "--disable-userns", "--uid", str(USER_ID), "--gid", str(USER_ID))
 
     def _system(self) -> Iterator[str]:
         yield from ("--ro-bind", "/usr", "/usr")
@@ -108,18 +118,24 @@ class Sandbox:
         for path in _HOST_ETC:
             if Path(path).exists():
                 yield from ("--ro-bind", str(Path(path).resolve()), path)
-        for own in sorted(_OWN_ETC.iterdir()):
-            yield from ("--ro-bind", str(own), f"/etc/{own.name}")
+        for own in sorted(OWN_ETC.iterdir()):
+            yield from ("--ro-bind", str(self.etc / own.name), f"/etc/{own.name}")
         if self.share_net:
             yield from ("--ro-bind-try", str(Path("/etc/resolv.conf").resolve()), "/etc/resolv.conf")
         yield from ("--proc", "/proc", "--dev", "/dev")
-        for name in _READ_ONLY_PROC:
+        if self.for_zygote:
+            # Its workers are other users than it is, and must find what is mounted for them.
+            above = {str(p) for _, target in self.read_only for p in Path(target).parents}
+            for place in sorted((above | {"/home", APP}) - {"/", "/usr"}):
+                yield from ("--perms", "0755", "--dir", place)
+            return
+        for name in READ_ONLY_PROC:
             if Path("/proc", name).exists():
                 yield from ("--ro-bind", f"/proc/{name}", f"/proc/{name}")
-        for name in _HIDDEN_FILES:
+        for name in HIDDEN_FILES:
             if Path("/proc", name).exists():
                 yield from ("--ro-bind", "/dev/null", f"/proc/{name}")
-        for name in _HIDDEN_FOLDERS:
+        for name in HIDDEN_FOLDERS:
             if Path("/proc", name).is_dir():
                 yield from ("--tmpfs", f"/proc/{name}", "--remount-ro", f"/proc/{name}")
 

@@ -143,8 +143,8 @@ class Hierarchy:
     folders: dict[str, Path] = field(default_factory=dict)
     reason: str = ""
 
-    def create(self, name: str, limits: Limits) -> Cgroup:
-        """Make a group with these limits.
+    def create(self, name: str, limits: Limits | None) -> Cgroup:
+        """Make a group with these limits; without any for now when they are None.
 
         Raises:
             OSError: the kernel refused.
@@ -154,11 +154,20 @@ class Hierarchy:
         try:
             for folder in dict.fromkeys(folders.values()):
                 folder.mkdir(parents=True, exist_ok=True)
-            (_limit_v2 if self.version == 2 else _limit_v1)(folders, limits)
+            if limits is not None:
+                self.limit(group, limits)
         except OSError:
             group.remove()
             raise
         return group
+
+    def limit(self, group: Cgroup, limits: Limits) -> None:
+        """Set the limits of a group that has none yet.
+
+        Raises:
+            OSError: the kernel refused.
+        """
+        (_limit_v2 if self.version == 2 else _limit_v1)(group.folders, limits)
 
     def groups(self) -> dict[str, Cgroup]:
         """The groups that exist, by name: after a crash, those that nobody looks after."""

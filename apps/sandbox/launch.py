@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
-from apps.sandbox import bubblewrap
+from apps.sandbox import bubblewrap, seccomp
 from apps.sandbox.bubblewrap import Sandbox
 from apps.sandbox.cgroups import Cgroup, Limits
 from apps.sandbox.rlimits import rlimits_for
@@ -53,6 +53,8 @@ def start(
     stdout: int | IO[bytes] | None = None,
     stderr: int | IO[bytes] | None = None,
     info_fd: int | None = None,
+    users: tuple[int, int] | None = None,
+    pass_fds: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:
     """Start `command` in `sandbox` and return at once.
 
@@ -65,17 +67,33 @@ def start(
         scratch: writable folders under one limit; without it each is a tmpfs of `sandbox.scratch_bytes`.
         stdout, stderr: as for `subprocess.Popen`.
         info_fd: bubblewrap writes JSON with `child-pid` here, the first process inside as the host numbers it.
+        users: first id and number of the host's users that the sandbox may consist of; the command is the first of
+            them. For root alone, and only with `scratch`. Without it the sandbox is of the caller's own user.
+        pass_fds: descriptors that the command gets besides the standard ones.
 
     Raises:
         OSError: Python could not be started.
     """
+    shown: list[str] = []
     if scratch is not None:
         sandbox = replace(sandbox, writable=(*scratch.mounts(), *sandbox.writable))
-    arguments_fd = os.memfd_create("bubblewrap-arguments")
+    if users is not None:
+        assert scratch is not None
+        shown = [str(sandbox.etc), *(str(source) for source, _ in sandbox.read_only)]
+        places = [scratch.mount_point / "shown" / str(number) for number in range(len(shown))]
+        targets = (target for _, target in sandbox.read_only)
+        sandbox = replace(sandbox, etc=places[0], read_only=tuple(zip(places[1:], targets, strict=True)))
+    arguments_fd = _in_memory("bubblewrap-arguments", b"".join(os.fsencode(a) + b"\0" for a in sandbox.arguments()))
+    given = [arguments_fd, *pass_fds]
+    options = ["--args", str(arguments_fd)]
+    if info_fd is not None:
+        given.append(info_fd)
+        options += ["--info-fd", str(info_fd)]
     try:
-        os.write(arguments_fd, b"".join(os.fsencode(a) + b"\0" for a in sandbox.arguments()))
-        os.lseek(arguments_fd, 0, os.SEEK_SET)
-        info = [] if info_fd is None else ["--info-fd", str(info_fd)]
+        rules = None if sandbox.for_zygote else seccomp.program()
+        if rules is not None:
+            given.append(_in_memory("seccomp", rules))
+            options += ["--seccomp", str(given[-1])]
         plan = {
             "parent": os.getpid(),
             "cgroup": [str(path) for path in cgroup.procs_files] if cgroup else [],
@@ -85,25 +103,31 @@ def start(
                 "folder": str(scratch.mount_point),
                 "size": scratch.bytes,
                 "overlay": scratch.overlay and str(scratch.overlay),
+                "owner": users[0] if users else os.geteuid(),
+                "shown": shown,
             },
-            "argv": [
-                shutil.which(bubblewrap.PROGRAM) or bubblewrap.PROGRAM,
-                "--args",
-                str(arguments_fd),
-                *info,
-                "--",
-                *command,
-            ],
+            "users": users,
+            "argv": [shutil.which(bubblewrap.PROGRAM) or bubblewrap.PROGRAM, *options, "--", *command],
         }
         return subprocess.Popen(
             [sys.executable, "-I", "-S", str(_LAUNCHER), json.dumps(plan)],
             stdin=subprocess.DEVNULL,
             stdout=stdout,
             stderr=stderr,
-            pass_fds=[arguments_fd] if info_fd is None else [arguments_fd, info_fd],
+            pass_fds=given,
             env={},
             cwd="/",
             umask=0o022,
         )
     finally:
-        os.close(arguments_fd)
+        for descriptor in given:
+            if descriptor not in (*pass_fds, info_fd):
+                os.close(descriptor)
+
+
+def _in_memory(name: str, data: bytes) -> int:
+    """A descriptor of `data`, at its beginning."""
+    descriptor = os.memfd_create(name)
+    os.write(descriptor, data)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor

@@ -1,8 +1,9 @@
 """The step between the agent and bubblewrap, run as a program of its own: `python -I -S launcher.py PLAN`.
 
-In this order it joins the control groups, sets the limits of `setrlimit`, mounts the writable folders in a mount
-namespace that only it and its children have, and becomes bubblewrap. It imports the standard library alone, and little
-of it, since every start waits for it. PLAN is JSON without secrets, written by `launch.start`.
+In this order it joins the control groups, mounts the writable folders in a mount namespace that only it and its
+children have, sets the limits of `setrlimit`, becomes another user than root, and becomes bubblewrap. It imports the
+standard library alone, and little of it, since every start waits for it. PLAN is JSON without secrets, written by
+`launch.start`.
 """
 
 from __future__ import annotations
@@ -48,14 +49,28 @@ def enter_namespaces() -> None:
     mount("none", "/", "", MS_REC | MS_PRIVATE)
 
 
-def mount_scratch(folder: str, size: int, overlay: str | None) -> None:
-    """One tmpfs of `size` bytes for everything the process may write, and `overlay` made to look writable on it."""
+def mount_scratch(folder: str, size: int, overlay: str | None, owner: int, shown: list[str]) -> None:
+    """One tmpfs of `size` bytes for everything the process may write, `overlay` made to look writable on it, and, by
+    their number, the files and folders of `shown`, which the user that it becomes could not reach where they are."""
     in_user_namespace = Path("/proc/self/uid_map").read_text().split() != ["0", "0", "4294967295"]
-    options = f"size={size},nr_inodes={max(4096, size // 4096)},mode=0700"
+    sources = [os.open(path, os.O_PATH | os.O_CLOEXEC) for path in shown]
+    if overlay is not None:
+        sources.append(os.open(overlay, os.O_PATH | os.O_CLOEXEC))
+        overlay = f"/proc/self/fd/{sources[-1]}"
+    options = f"size={size},nr_inodes={max(4096, size // 4096)},mode=0711"
     mount("tmpfs", folder, "tmpfs", MS_NOSUID | MS_NODEV, options)
     os.chdir(folder)
     for name in ("tmp", "home", "shm", "lower", "upper", "work", "app"):
         Path(name).mkdir(mode=0o700 if name in {"tmp", "home", "shm", "work"} else 0o755)
+        os.chown(name, owner, owner)
+    Path("shown").mkdir(mode=0o711)
+    for number, source in enumerate(sources[: len(shown)]):
+        place = Path("shown", str(number))
+        if Path(shown[number]).is_dir():
+            place.mkdir()
+        else:
+            place.touch()
+        mount(f"/proc/self/fd/{source}", str(place), "", MS_BIND | MS_REC)
     if overlay is not None:
         mount(overlay, "lower", "", MS_BIND)
         layers = "lowerdir=lower,upperdir=upper,workdir=work"
@@ -74,10 +89,39 @@ def mount_scratch(folder: str, size: int, overlay: str | None) -> None:
     os.chdir("/")
 
 
-def main(plan: dict[str, Any]) -> None:
+def become_user(first: int, count: int) -> None:
+    """Become user 0 of a user namespace in which `count` users from `first` on are the users from 0 on."""
+    entered = os.pipe()
+    parent = os.getpid()
+    helper = os.fork()
+    if helper == 0:
+        status = 1
+        try:
+            os.read(entered[0], 1)
+            for name in ("gid_map", "uid_map"):
+                Path(f"/proc/{parent}/{name}").write_text(f"0 {first} {count}")
+            status = 0
+        finally:
+            os._exit(status)
+    call("unshare", CLONE_NEWUSER)
+    os.write(entered[1], b"x")
+    if os.waitpid(helper, 0)[1] != 0:
+        raise OSError(0, "the user namespace could not be mapped")
+    for descriptor in entered:
+        os.close(descriptor)
+    os.setgroups([])
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+
+
+def end_with_parent(parent: int) -> None:
     call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != plan["parent"]:
+    if os.getppid() != parent:
         sys.exit(FAILED)
+
+
+def main(plan: dict[str, Any]) -> None:
+    end_with_parent(plan["parent"])
     for path in plan["cgroup"]:
         Path(path).write_text("0")
     Path("/proc/self/oom_score_adj").write_text(OOM_SCORE)
@@ -89,6 +133,9 @@ def main(plan: dict[str, Any]) -> None:
         hard = resource.getrlimit(kind)[1]
         limit = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(kind, (limit, limit))
+    if plan["users"]:
+        become_user(*plan["users"])
+        end_with_parent(plan["parent"])  # forgotten by the kernel when the user changed
     os.execvp(plan["argv"][0], plan["argv"])  # noqa: S606
 
 

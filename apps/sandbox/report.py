@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from apps.sandbox import cgroups, launch
+from apps.sandbox import cgroups, launch, seccomp
 from apps.sandbox.bubblewrap import PROGRAM, Sandbox
 from apps.sandbox.interpreters import find_interpreters
 
@@ -111,13 +111,16 @@ def _landlock() -> dict[str, Any]:
 
 
 def _seccomp() -> dict[str, Any]:
-    actions = Path("/proc/sys/kernel/seccomp/actions_avail")
-    return _check(
-        "seccomp", actions.exists(), "in this kernel; not used yet" if actions.exists() else "missing", needed=False
-    )
+    if seccomp.program() is None:
+        return _check("seccomp", False, "libseccomp is missing; install the Debian package libseccomp2", needed=False)
+    return _check("seccomp", True, f"sandboxed code may make {len(seccomp.ALLOWED)} system calls", needed=False)
 
 
 def _own_user() -> dict[str, Any]:
     root = os.geteuid() == 0
-    detail = "the agent's user is root" if root else "the agent's user is not root"
-    return _check("user", True, f"{detail}; workers have no capability of either", needed=False)
+    detail = (
+        "the agent is root: each Space's workers are another user, and are forked from zygotes"
+        if root
+        else "the agent is not root: workers are its own user, and are started by fresh interpreters"
+    )
+    return _check("user", True, detail, needed=False)

@@ -213,7 +213,7 @@ def test_what_an_app_prints_is_in_its_log_with_the_marks_of_each_start(agent: Ru
     wait_until(lambda: "listening on 7860" in last_lines(space.pk, "run"))
     asyncio.run(client.stop_worker(space.pk))
     first, *_, last = last_lines(space.pk, "run").splitlines()
-    assert first.startswith("===== started at ")
+    assert first.startswith("===== starting at ")
     assert last == "===== It was told to stop. ====="
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from apps.accounts.services import suspend
 from apps.builds.models import Deployment
-from apps.runtime import services
+from apps.runtime import services, tasks
 from apps.runtime.models import Worker
 from apps.spaces.models import Space, Stage
 from apps.spaces.services import delete_space, pause_space, withhold_space
@@ -59,3 +59,22 @@ def test_a_deleted_space_starts_no_worker(space: Space) -> None:
     space_id = space.pk
     delete_space(space)
     assert not services.worker_starting(uuid.uuid4(), space_id, deployment.pk, 7860)
+
+
+def test_a_late_message_to_stop_spares_a_space_that_was_woken(space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped: list[int] = []
+
+    async def stop(space_id: int) -> None:
+        stopped.append(space_id)
+
+    monkeypatch.setattr("apps.runtime.client.stop_worker", stop)
+    start(space)
+    tasks.stop_worker(space.pk)
+    assert stopped == []
+    pause_space(space)
+    tasks.stop_worker(space.pk)
+    assert stopped == [space.pk]
+    space_id = space.pk
+    delete_space(space)
+    tasks.stop_worker(space_id)
+    assert stopped == [space_id, space_id]

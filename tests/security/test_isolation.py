@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
+import platform
 import socket
 from pathlib import Path
 
@@ -12,9 +14,11 @@ import pytest
 from django.conf import settings
 
 from apps.runtime import client
+from apps.runtime.models import Worker as WorkerRow
 from apps.spaces.encryption import encrypt
 from apps.spaces.models import Space, SpaceVariable
-from tests.running_agent import SERVER, RunningAgent, ensure, fetch, listening, sleeping_space
+from tests import running_agent
+from tests.running_agent import HELLO, SERVER, RunningAgent, bare_environment, ensure, fetch, listening, sleeping_space
 
 pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
 
@@ -74,6 +78,20 @@ class Spy(Handler):
 serve(Spy)
 """
 )
+
+
+@pytest.fixture(autouse=True, params=["fresh", "forked"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Everything here holds for a worker of a fresh interpreter, and for one that is forked from a zygote."""
+    if request.param == "forked":
+        if os.geteuid() != 0:
+            pytest.skip("only root forks workers")
+        monkeypatch.setitem(globals(), "sleeping_space", bare_space)
+    return str(request.param)
+
+
+def bare_space(files: str = HELLO) -> Space:
+    return running_agent.sleeping_space(files, environment=bare_environment())
 
 
 class Worker:
@@ -227,6 +245,46 @@ def test_it_cannot_mount_nor_make_devices(spy: Worker) -> None:
     mount = "__import__('ctypes').CDLL(None).mount(b'none', b'/tmp', b'tmpfs', 0, b'')"
     assert spy.ask(mount) == -1
     assert "PermissionError" in str(spy.ask("os.mknod('/tmp/disk', stat.S_IFBLK | 0o600, os.makedev(254, 0))"))
+
+
+def test_it_runs_as_a_user_of_its_own(spy: Worker) -> None:
+    """Its own on this machine too, not only in its namespace."""
+    users = set()
+    for worker in (spy, Worker()):
+        status = (Path("/proc") / str(init_of(worker)) / "status").read_text()
+        fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+        users.add(fields["Uid"].split()[0])
+    if os.geteuid() == 0:
+        assert len(users) == 2
+        assert min(map(int, users)) >= 0x70000000
+
+
+def init_of(worker: Worker) -> int:
+    return int(WorkerRow.objects.get(pk=worker.worker.id).spawner_state["pid"])
+
+
+CALLS = (
+    ("unshare", 272), ("mount", 165), ("bpf", 321), ("keyctl", 250), ("add_key", 248), ("ptrace", 101),
+    ("perf_event_open", 298), ("process_vm_readv", 310), ("init_module", 175), ("kexec_load", 246),
+    ("userfaultfd", 323), ("io_uring_setup", 425), ("setns", 308), ("pivot_root", 155), ("chroot", 161),
+    ("open_by_handle_at", 304), ("reboot", 169), ("swapon", 167), ("personality", 135), ("move_mount", 429),
+)  # fmt: skip
+"""Numbers of x86-64."""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the numbers are those of x86-64")
+def test_the_kernel_refuses_what_administers_it(spy: Worker) -> None:
+    for call, number in CALLS:
+        said = spy.ask(f"(lambda c: (c.syscall({number}, 0, 0, 0, 0, 0), __import__('ctypes').get_errno()))"
+                       "(__import__('ctypes').CDLL(None, use_errno=True))")  # fmt: skip
+        assert said == [-1, errno.EPERM], call
+
+
+def test_it_has_sockets_of_the_internet_alone(spy: Worker) -> None:
+    for family in ("AF_PACKET", "AF_VSOCK", "AF_ALG"):
+        assert "Error" in str(spy.ask(f"str(socket.socket(socket.{family}, socket.SOCK_DGRAM))")), family
+    status = str(spy.ask("open('/proc/self/status').read()"))
+    assert "Seccomp:\t2" in status
 
 
 def test_sockets_are_only_made_for_workers_that_live(agent: RunningAgent) -> None:

@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -26,7 +27,9 @@ from apps.runtime.agent.keeper import Keeper, Live
 from apps.runtime.agent.sockets import SocketServer
 from apps.runtime.errors import StartRefused
 from apps.runtime.selectors import spec_of_former
-from apps.runtime.spawner import BubblewrapSpawner, WorkerSpec
+from apps.runtime.spawner import WorkerSpec
+from apps.runtime.zygote.pool import Pool
+from apps.runtime.zygote.spawner import WorkerSpawner
 from apps.sandbox import cgroups
 from apps.sandbox.interpreters import find_interpreters
 from apps.sandbox.report import machine_report
@@ -49,7 +52,9 @@ class Agent:
         self._keepers: dict[int, Keeper] = {}
         self._group = "portico-" + hashlib.sha256(str(settings.PORTICO_DATA).encode()).hexdigest()[:12]
         self._hierarchy = cgroups.Hierarchy(0)
-        self._scratch = settings.PORTICO_RUN / "scratch"
+        # Everybody may enter it, as the users that workers run as must.
+        self._scratch = Path("/run", self._group) if os.geteuid() == 0 else settings.PORTICO_RUN / "scratch"
+        self._zygotes = Pool(self._hierarchy, self._scratch, 2)
         self._capabilities: dict[str, Any] = {}
         self._background: set[asyncio.Task[Any]] = set()
 
@@ -60,7 +65,9 @@ class Agent:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stopping.set)
         self._scratch.mkdir(parents=True, exist_ok=True)
+        self._scratch.chmod(0o755)
         self._hierarchy = cgroups.find(self._group)
+        self._zygotes = Pool(self._hierarchy, self._scratch, sys.stderr.fileno())
         sockets = SocketServer(client.sockets_path(), self._spawner_of, blocks=os.geteuid() != 0)
         runner = web.AppRunner(application(self), access_log=None, shutdown_timeout=1.0)
         try:
@@ -82,6 +89,7 @@ class Agent:
             client.api_path().unlink(missing_ok=True)
             await sockets.stop()
             await self._end_all()
+            await self._zygotes.end()
             self._hierarchy.remove()
             shutil.rmtree(self._scratch, ignore_errors=True)
             lock.close()
@@ -103,6 +111,7 @@ class Agent:
         return {
             "node": settings.PORTICO_NODE,
             "capabilities": self._capabilities,
+            "zygotes": self._zygotes.status(),
             "workers": [
                 {
                     **live.describe(),
@@ -114,8 +123,8 @@ class Agent:
             ],
         }
 
-    def _make_spawner(self, spec: WorkerSpec) -> BubblewrapSpawner:
-        return BubblewrapSpawner(spec, self._hierarchy, self._scratch)
+    def _make_spawner(self, spec: WorkerSpec) -> WorkerSpawner:
+        return WorkerSpawner(spec, self._hierarchy, self._scratch, self._zygotes)
 
     def _spawner_of(self, worker_id: UUID) -> Any:
         live = self.workers.get(worker_id)
@@ -144,6 +153,7 @@ class Agent:
                 if now >= reconcile:
                     reconcile = now + RECONCILE_SECONDS
                     await self._reconcile()
+                await self._zygotes.tidy()
                 for space_id, keeper in list(self._keepers.items()):
                     if keeper.is_idle:
                         keeper.forget()

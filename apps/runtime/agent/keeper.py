@@ -11,6 +11,7 @@ serving and is ended after the switch. Whoever asks while a start is under way w
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
@@ -218,8 +219,13 @@ class Keeper:
             await live.spawner.start(live.output.descriptor)
         finally:
             live.output.start()
-        await in_database(services.worker_started)(spec.worker_id, live.spawner.get_state())
-        live.port = await until_ready(live.spawner)
+        self._note(f"===== started {live.spawner.describe_start()} =====\n")
+        # At the same time: the app needs no row to come up.
+        noted = asyncio.ensure_future(in_database(services.worker_started)(spec.worker_id, live.spawner.get_state()))
+        try:
+            live.port = await until_ready(live.spawner)
+        finally:
+            await noted
         if not await in_database(services.worker_ready)(spec.worker_id, self.space_id, live.port):
             raise StartRefused(Stage.STOPPED, WITHDRAWN)
         live.ready_at = time.monotonic()
@@ -293,8 +299,13 @@ class Keeper:
         if self._log is None:
             self._log = LogWriter(self.space_id, "run")
         at = timezone.now().isoformat(sep=" ", timespec="seconds")
-        self._log.write(f"===== started at {at}, revision {plan.revision[:12]} =====\n".encode())
+        self._log.write(f"===== starting at {at}, revision {plan.revision[:12]} =====\n".encode())
         return self._log
+
+    def _note(self, text: str) -> None:
+        if self._log is not None:
+            with contextlib.suppress(OSError):
+                self._log.write(text.encode())
 
     def _close_log(self) -> None:
         if self._log is not None and self.is_idle:

@@ -1,0 +1,102 @@
+"""A process with an Environment's heavy libraries imported, forked once for each worker: `zygote.py CONTROL`.
+
+Talks to the agent over the sequenced-packet socket CONTROL:
+
+- its first message says what it imported: `{"imported": {name: seconds}, "skipped": {name: why}, "threads": n}`;
+- a message of the agent is a birth: descriptors alone, the birth's own socket and those of its control groups. The
+  zygote forks and closes its copies. All else is between the agent and the child (see `child.py`): a plan with a
+  Space's secrets in it never comes through here.
+
+The child enters its own namespaces and loses its rights before a line of the demo's code runs, and then runs it as
+`python app.py` would.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import socket
+import sys
+import threading
+import time
+
+MAX_DESCRIPTORS = 12
+SETTLE_SECONDS = 0.2
+
+
+def preload(names: list[str]) -> tuple[dict[str, float], dict[str, str]]:
+    """Import what is there. What fails to import is left to the app, which will fail the same way, or not ask."""
+    imported: dict[str, float] = {}
+    skipped: dict[str, str] = {}
+    for name in names:
+        began = time.perf_counter()
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name != name.partition(".")[0]:
+                skipped[name] = repr(error)
+        except BaseException as error:  # a library may do anything while it is imported
+            skipped[name] = repr(error)
+        else:
+            imported[name] = round(time.perf_counter() - began, 3)
+    return imported, skipped
+
+
+def threads() -> int:
+    """Threads of this process, native ones included."""
+    return len(os.listdir("/proc/self/task"))
+
+
+def main(control: socket.socket, names: list[str]) -> None:
+    imported, skipped = preload(names)
+    import warm
+
+    warmed = warm.up()
+    gc.collect()
+    gc.freeze()
+    # Libraries that are made to be forked (OpenBLAS) end their threads before a fork and start them again when needed.
+    probe = os.fork()
+    if probe == 0:
+        os._exit(0)
+    os.waitpid(probe, 0)
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while threads() > 1 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    told = {
+        "imported": imported,
+        "skipped": skipped,
+        "warmed": warmed,
+        "threads": threading.active_count(),
+        "native_threads": threads(),
+    }
+    control.send(json.dumps(told).encode())
+    while True:
+        message, descriptors, _, _ = socket.recv_fds(control, 64, MAX_DESCRIPTORS)
+        if not message:
+            return
+        if os.fork() == 0:
+            control.close()
+            import child
+
+            child.born(descriptors)
+            return
+        for descriptor in descriptors:
+            os.close(descriptor)
+        reap()
+
+
+def reap() -> None:
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        pass
+
+
+if __name__ == "__main__":
+    control = socket.socket(fileno=int(sys.argv[1]))
+    control.set_inheritable(False)
+    plan = json.loads(control.recv(65536))
+    main(control, plan["preload"])

@@ -1,0 +1,303 @@
+"""Zygotes of one node: started when an Environment first needs one, replaced when they die, ended when unused."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import secrets
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from subprocess import Popen
+
+import structlog
+
+from apps.runtime.zygote.births import Birth
+from apps.runtime.zygote.kernel import inner_pid
+from apps.sandbox import bubblewrap, launch
+from apps.sandbox.bubblewrap import Sandbox
+from apps.sandbox.cgroups import Cgroup, Hierarchy, Limits
+from apps.sandbox.interpreters import Interpreter
+from apps.sandbox.users import COUNT, FIRST
+
+log = structlog.get_logger(__name__)
+
+INSIDE = Path(__file__).with_name("inside")
+PROGRAMS = "/opt/portico"
+READY_SECONDS = 60.0
+ANSWER_SECONDS = 10.0
+SPARE_SECONDS = 0.5
+"""How long after a birth the next spare child is made: not while the former one starts its app."""
+UNUSED_SECONDS = 1800.0
+RETRY_SECONDS = 60.0
+LIMITS = Limits(memory_bytes=2 * 1024**3, processes=4096, cpus=2.0, disk_bytes=16 * 1024**2)
+PRELOAD = (
+    "numpy", "pandas", "PIL.Image", "PIL.ImageFilter", "PIL.ImageOps", "matplotlib", "matplotlib.pyplot",
+    "plotly.express", "plotly.graph_objects", "altair", "scipy", "sklearn", "httpx", "uvicorn", "fastapi",
+    "gradio", "gradio.http_server", "uvicorn.lifespan.on", "uvicorn.loops.auto", "uvicorn.loops.asyncio",
+    "uvicorn.protocols.http.auto", "uvicorn.protocols.http.h11_impl", "uvicorn.protocols.websockets.auto",
+    "multiprocessing.synchronize", "encodings.idna", "streamlit", "streamlit.web.cli", "streamlit.web.bootstrap",
+)  # fmt: skip
+"""Imported where an Environment has them. Known libraries alone: a zygote runs no package that only one Space chose."""
+
+
+class NoZygote(Exception):
+    """This app cannot be forked from a zygote; the text says why, for the Space's page."""
+
+
+class ZygoteDied(NoZygote):
+    """It was there a moment ago; another one can be started."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """What a zygote is for: packages and interpreter."""
+
+    environment: Path
+    interpreter: Path
+
+
+class Zygote:
+    """One zygote and its sandbox. Workers forked from it live in that sandbox's process tree.
+
+    Attributes:
+        report: what it imported, and how long that took.
+        births: workers forked from it that are not known to have ended.
+    """
+
+    def __init__(self, key: Key, interpreter: Interpreter, hierarchy: Hierarchy, scratch: Path) -> None:
+        self.key, self._interpreter, self._hierarchy, self._scratch = key, interpreter, hierarchy, scratch
+        self.births: set[Birth] = set()
+        self.report: dict[str, object] = {}
+        self.used_at = time.monotonic()
+        self.is_over = False
+        self._cgroup: Cgroup | None = None
+        self._process: Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+        self._nursery: socket.socket | None = None
+        self._asking = asyncio.Lock()
+        self._spare: Birth | None = None
+        self._next: asyncio.TimerHandle | None = None
+
+    async def start(self, environment: Mapping[str, str], log_file: int) -> None:
+        """Start it and wait until it has imported everything.
+
+        Raises:
+            NoZygote: it did not come up, or is not safe to fork.
+        """
+        self._control, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._nursery, nursery = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._control.setblocking(False)
+        self._nursery.setblocking(False)
+        try:
+            if self._hierarchy.version:
+                self._cgroup = self._hierarchy.create(f"zygote-{id(self):x}-{time.monotonic_ns():x}", LIMITS)
+            self._control.send(json.dumps({"preload": PRELOAD}).encode())
+            self._process = self._launch(environment, control.fileno(), nursery.fileno(), log_file)
+            control.close()
+            async with asyncio.timeout(READY_SECONDS):
+                self.report = json.loads(await asyncio.get_running_loop().sock_recv(self._control, 65536) or b"{}")
+        except (OSError, TimeoutError, ValueError) as error:
+            raise NoZygote(f"its zygote did not start ({error or 'too slow'})") from error
+        finally:
+            control.close()
+            nursery.close()
+        if not self.report:
+            raise NoZygote("its zygote ended while it imported the packages")
+        if self.report["native_threads"] != 1:
+            raise NoZygote(f"its packages start {self.report['native_threads']} threads when they are imported")
+        self.prepare()
+        log.info("zygote ready", environment=self.key.environment.name[:12], **self.report)
+
+    def _launch(self, environment: Mapping[str, str], control: int, agent: int, log_file: int) -> Popen[bytes]:
+        python = f"{bubblewrap.ENVIRONMENT}/bin/python"
+        read_only = (
+            *self._interpreter.mounts,
+            (self.key.environment, bubblewrap.ENVIRONMENT),
+            (INSIDE, PROGRAMS),
+        )
+        sandbox = Sandbox(environment=environment, read_only=read_only, for_zygote=True)
+        nursery, program = f"{PROGRAMS}/nursery.py", f"{PROGRAMS}/zygote.py"
+        return launch.start(
+            sandbox,
+            (python, "-S", "-E", nursery, python, program, str(control), str(agent)),
+            limits=LIMITS,
+            cgroup=self._cgroup,
+            scratch=launch.Scratch(self._scratch, LIMITS.disk_bytes),
+            stdout=log_file,
+            stderr=log_file,
+            users=(FIRST, COUNT),
+            pass_fds=(control, agent),
+        )
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None and not self.is_over
+
+    def birth(self) -> Birth:
+        """A child that belongs to no Space yet: the spare one, or a new one. Another spare follows in a moment.
+
+        Raises:
+            ZygoteDied: another zygote is needed.
+            OSError: no control group could be made.
+        """
+        self.used_at = time.monotonic()
+        spare, self._spare = self._spare, None
+        birth = spare if spare is not None and not spare.ended.is_set() else self._give_birth()
+        self.births.add(birth)
+        if self._next is not None:
+            self._next.cancel()
+        self._next = asyncio.get_running_loop().call_later(SPARE_SECONDS, self.prepare)
+        return birth
+
+    def prepare(self) -> None:
+        """Have a spare child: forked, in its control groups and namespaces, all of which takes longer than the rest."""
+        if self._spare is None and self.is_alive:
+            with contextlib.suppress(NoZygote, OSError):
+                self._spare = self._give_birth()
+
+    def _give_birth(self) -> Birth:
+        assert self._control is not None
+        group = self._hierarchy.create(f"birth-{secrets.token_hex(8)}", None) if self._hierarchy.version else None
+        birth = Birth(group)
+        opened = [os.open(path, os.O_WRONLY | os.O_CLOEXEC) for path in group.procs_files] if group else []
+        try:
+            socket.send_fds(self._control, [b"birth"], [birth.theirs.fileno(), *opened])
+        except OSError as error:
+            self.is_over = True
+            birth.give_up()
+            if group is not None:
+                group.remove()
+            raise ZygoteDied("its zygote has died") from error
+        finally:
+            birth.theirs.close()
+            for descriptor in opened:
+                os.close(descriptor)
+        return birth
+
+    async def map_user(self, pid: int, user: int) -> None:
+        """Have the nursery map a worker's user to one of this machine's.
+
+        Raises:
+            OSError: it cannot.
+            TimeoutError: it does not answer.
+        """
+        assert self._nursery is not None
+        loop = asyncio.get_running_loop()
+        async with self._asking, asyncio.timeout(ANSWER_SECONDS):
+            await loop.sock_sendall(self._nursery, f"{inner_pid(pid)} {user - FIRST}".encode())
+            answer = await loop.sock_recv(self._nursery, 256)
+        if answer != b"ok":
+            raise OSError(answer.decode(errors="replace") or "the nursery has ended")
+
+    def memory_bytes(self) -> int | None:
+        return self._cgroup.memory_bytes() if self._cgroup else None
+
+    async def end(self) -> None:
+        """End it and every worker that still comes from it."""
+        self.is_over = True
+        if self._next is not None:
+            self._next.cancel()
+        spare, self._spare = self._spare, None
+        for channel in (self._control, self._nursery):
+            if channel is not None:
+                channel.close()
+        if self._process is not None:
+            self._process.kill()
+            await asyncio.to_thread(self._process.wait)
+        if spare is not None:
+            spare.give_up()
+        for group in (self._cgroup, spare.cgroup if spare else None):
+            if group is not None:
+                await asyncio.to_thread(group.remove)
+
+
+class Pool:
+    """The zygotes of a node, one per Environment and interpreter.
+
+    Args:
+        hierarchy: where their control groups go.
+        scratch: an empty folder that everybody may enter, mounted over by each.
+        log_file: a descriptor for what they print.
+    """
+
+    def __init__(self, hierarchy: Hierarchy, scratch: Path, log_file: int) -> None:
+        self._hierarchy, self._scratch, self._log_file = hierarchy, scratch, log_file
+        self._zygotes: dict[Key, asyncio.Task[Zygote]] = {}
+        self._former: list[Zygote] = []
+        self._refused: dict[Key, tuple[str, float]] = {}
+
+    async def get(self, environment: Path, interpreter: Interpreter, defaults: Mapping[str, str]) -> Zygote:
+        """The zygote of an Environment, started if there is none. However many ask, one is started.
+
+        Raises:
+            NoZygote: there cannot be one.
+        """
+        if os.geteuid() != 0:
+            raise NoZygote("the agent is not root")
+        key = Key(environment, interpreter.executable)
+        why, until = self._refused.get(key, ("", 0.0))
+        if until > time.monotonic():
+            raise NoZygote(why)
+        task = self._zygotes.get(key)
+        if task is not None and task.done() and (task.cancelled() or task.exception() or not task.result().is_alive):
+            if not task.cancelled() and not task.exception():
+                self._former.append(task.result())
+            del self._zygotes[key]
+            task = None
+        if task is None:
+            task = asyncio.create_task(self._start(Zygote(key, interpreter, self._hierarchy, self._scratch), defaults))
+            self._zygotes[key] = task
+        return await asyncio.shield(task)
+
+    async def _start(self, zygote: Zygote, defaults: Mapping[str, str]) -> Zygote:
+        try:
+            await zygote.start(defaults, self._log_file)
+        except BaseException as error:
+            await asyncio.shield(zygote.end())
+            if isinstance(error, NoZygote):
+                self._refused[zygote.key] = (str(error), time.monotonic() + RETRY_SECONDS)
+                log.warning("no zygote", environment=zygote.key.environment.name[:12], why=str(error))
+            raise
+        return zygote
+
+    async def tidy(self) -> None:
+        """End zygotes that nobody used for a while, and sandboxes of dead ones once their last worker is gone."""
+        now = time.monotonic()
+        for key, task in list(self._zygotes.items()):
+            if not task.done() or task.cancelled() or task.exception():
+                continue
+            zygote = task.result()
+            if not zygote.is_alive or (not zygote.births and now - zygote.used_at > UNUSED_SECONDS):
+                del self._zygotes[key]
+                self._former.append(zygote)
+        for zygote in [z for z in self._former if not z.births]:
+            self._former.remove(zygote)
+            await zygote.end()
+
+    async def end(self) -> None:
+        """End all of them, and their workers."""
+        for task in self._zygotes.values():
+            if not task.done():
+                task.cancel()
+        outcomes = await asyncio.gather(*self._zygotes.values(), return_exceptions=True)
+        zygotes = [z for z in outcomes if isinstance(z, Zygote)] + self._former
+        await asyncio.gather(*(z.end() for z in zygotes))
+        self._zygotes, self._former = {}, []
+
+    def status(self) -> list[dict[str, object]]:
+        """For `/status`: what each holds."""
+        done = [t for t in self._zygotes.values() if t.done() and not t.cancelled() and not t.exception()]
+        return [
+            {
+                "environment": z.key.environment.name,
+                "workers": len(z.births),
+                "memory_bytes": z.memory_bytes(),
+                "imported": z.report.get("imported"),
+            }
+            for z in (t.result() for t in done)
+        ]

@@ -1,0 +1,251 @@
+"""A worker forked from a zygote is what `python app.py` in a fresh interpreter is, sooner."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from django.conf import settings
+
+from apps.builds.models import Environment
+from apps.runtime import client
+from apps.runtime.models import Worker
+from apps.spaces.logs import read_log
+from apps.spaces.models import Space, SpaceVariable, Stage
+from tests.running_agent import (
+    HELLO,
+    SERVER,
+    RunningAgent,
+    bare_environment,
+    ensure,
+    fetch,
+    sleeping_space,
+    stage_of,
+    wait_for_stage,
+    wait_until,
+)
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root forks workers"),
+]
+
+LOOK = (
+    SERVER
+    + """
+import builtins, json, random, secrets, signal, sys, threading, urllib.parse, uuid
+me = sys.modules["__main__"]
+FACTS = {
+    "name": __name__, "file": __file__, "argv": sys.argv, "path": sys.path[0], "cwd": os.getcwd(), "spec": __spec__,
+    "package": __package__, "builtins": __builtins__ is builtins, "main": me.__dict__ is globals(), "doc": __doc__,
+    "loader": type(__loader__).__name__, "executable": sys.executable, "prefix": sys.prefix, "flags": str(sys.flags),
+    "orig_argv": sys.orig_argv, "environment": sorted(os.environ), "home": os.environ["HOME"],
+    "uid": [os.getuid(), os.geteuid(), os.getgid()], "groups": os.getgroups(), "umask": os.umask(0o022),
+    "signals": {n: str(signal.getsignal(n)) for n in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGPIPE)},
+    "threads": threading.active_count(), "is_main_thread": threading.current_thread() is threading.main_thread(),
+    "encoding": [sys.stdout.encoding, sys.stderr.encoding, sys.stdout.line_buffering, sys.getfilesystemencoding()],
+    "hostname": os.uname().nodename, "session": os.getsid(0) == os.getpid(),
+    "files": sorted(os.listdir("/proc/self/fd"))[:3], "app": sorted(os.listdir(".")),
+    "gc": __import__("gc").isenabled(),
+}
+class Page(Handler):
+    def answer(self):
+        query = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(self.path).query))
+        return json.dumps(eval(query["eval"]) if "eval" in query else FACTS)
+if __name__ == "__main__":
+    serve(Page)
+"""
+)
+
+
+def ask(space: Space, expression: str = "FACTS") -> Any:
+    return json.loads(fetch(ensure(space), f"/?eval={quote(expression)}"))
+
+
+def way_of(space: Space) -> tuple[str, str]:
+    state = Worker.objects.filter(space=space).latest("started_at").spawner_state
+    return state["way"], state["why_fresh"]
+
+
+def forked(files: dict[str, str] | str = LOOK, environment: Environment | None = None) -> Space:
+    return sleeping_space(files, environment=environment or bare_environment())
+
+
+def log_of(space: Space) -> str:
+    return read_log(space.pk, "run")[1].decode()
+
+
+def test_the_app_sees_what_a_fresh_interpreter_would_show_it(agent: RunningAgent) -> None:
+    fork = forked()
+    found = ask(fork)
+    assert way_of(fork) == ("fork", "")
+    assert "by a fork of its Environment's zygote" in log_of(fork)
+    fresh = forked()
+    SpaceVariable.objects.create(space=fresh, key="PYTHONSAFEPATH_", value="x")
+    alone = ask(fresh)
+    assert way_of(fresh)[0] == "fresh"
+    alone["environment"].remove("PYTHONSAFEPATH_")
+    for odd in ("LC_CTYPE", "PWD"):  # the interpreter's and bubblewrap's own doing
+        alone["environment"] = [name for name in alone["environment"] if name != odd]
+        found["environment"] = [name for name in found["environment"] if name != odd]
+    assert found == alone
+
+
+def test_two_forks_share_no_randomness(agent: RunningAgent) -> None:
+    numbers = "[random.random(), secrets.token_hex(8), str(uuid.uuid4()), __import__('tempfile').mktemp()]"
+    spaces = [forked() for _ in range(2)]
+    first, second = (ask(space, numbers) for space in spaces)
+    assert {way_of(space)[0] for space in spaces} == {"fork"}
+    assert all(a != b for a, b in zip(first, second, strict=True))
+
+
+ENDS = [
+    ("import sys; sys.exit(3)", "exit code 3", ""),
+    ("raise SystemExit('enough')", "exit code 1", "enough"),
+    ("def f():\n    raise ValueError('no')\nf()", "exit code 1",
+     'Traceback (most recent call last):\n  File "/app/app.py", line 3, in <module>\n'),
+    ("x = (", "exit code 1", "SyntaxError"),
+    ("import os; os.kill(os.getpid(), 11)", "SIGSEGV", ""),
+    ("import os; os.abort()", "SIGABRT", ""),
+    ("import atexit; atexit.register(print, 'at the end'); print('done')", "exit code 0", "at the end"),
+    ("import threading, time\nthreading.Thread(target=lambda: (time.sleep(.3), print('joined'))).start()",
+     "exit code 0", "joined"),
+]  # fmt: skip
+
+
+def test_it_ends_as_python_ends(agent: RunningAgent) -> None:
+    for code, says, log in ENDS:
+        space = forked(code + "\n")
+        with pytest.raises(client.StartRefused, match=says):
+            ensure(space)
+        assert way_of(space) == ("fork", ""), code
+        assert log in log_of(space), code
+        assert "/opt/portico" not in log_of(space), code
+
+
+def test_children_of_every_kind_work(agent: RunningAgent) -> None:
+    code = """
+import multiprocessing as mp, subprocess, sys
+def square(n):
+    return n * n
+if __name__ == "__main__":
+    for method in ("fork", "spawn", "forkserver"):
+        with mp.get_context(method).Pool(2) as pool:
+            print(method, pool.map(square, range(4)), flush=True)
+    print(subprocess.run([sys.executable, "-c", "print(6 * 7)"], capture_output=True, text=True).stdout, flush=True)
+"""
+    space = forked({"app.py": code + "\n".join("    " + line for line in HELLO.splitlines())})
+    ensure(space)
+    for line in ("fork [0, 1, 4, 9]", "spawn [0, 1, 4, 9]", "forkserver [0, 1, 4, 9]", "42"):
+        wait_until(lambda line=line: line in log_of(space), seconds=10)  # type: ignore[misc]
+    assert way_of(space) == ("fork", "")
+
+
+def test_sigterm_reaches_the_app_and_it_may_tidy_up(agent: RunningAgent) -> None:
+    code = "import signal, sys\nsignal.signal(signal.SIGTERM, lambda *_: (print('tidied', flush=True), sys.exit()))\n"
+    space = forked(code + HELLO)
+    ensure(space)
+    asyncio.run(client.stop_worker(space.pk))
+    assert "tidied" in log_of(space)
+
+
+def test_files_written_stay_in_the_worker(agent: RunningAgent) -> None:
+    space = forked({"app.py": LOOK, "data.txt": "old"})
+    assert ask(space, "open('/app/data.txt', 'w').write('new') and open('/app/data.txt').read()") == "new"
+    assert ask(space, "os.path.exists('/app/x') or os.mkdir('/app/x')") is None
+    folder = next(Path(settings.PORTICO_DATA).glob("deployments/*/data.txt"))
+    assert folder.read_text() == "old"
+
+
+def descendants(pid: int) -> dict[int, int]:
+    """Every process below `pid`, and its parent."""
+    parents = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            with contextlib.suppress(OSError):
+                parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+    found: dict[int, int] = {}
+    below = {pid}
+    while below:
+        found |= (level := {child: parent for child, parent in parents.items() if parent in below})
+        below = set(level)
+    return found
+
+
+def zygotes(agent: RunningAgent) -> list[int]:
+    assert agent.process is not None
+    of_agent = descendants(agent.process.pid)
+    commands = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in of_agent}
+    return [pid for pid, parent in of_agent.items()
+            if b"zygote.py" in commands[pid] and b"nursery.py" not in commands[pid]
+            and b"nursery.py" in commands.get(parent, b"") and b"--args" not in commands[parent]]  # fmt: skip
+
+
+def test_a_zygote_that_dies_takes_no_worker_with_it(agent: RunningAgent) -> None:
+    first = forked(HELLO)
+    worker = ensure(first)
+    (zygote,) = zygotes(agent)
+    os.kill(zygote, signal.SIGKILL)
+    second = forked(HELLO)
+    assert fetch(ensure(second)) == "hello"
+    assert way_of(second) == ("fork", "")
+    assert fetch(worker) == "hello"
+    assert len(zygotes(agent)) == 1 and zygotes(agent) != [zygote]
+
+
+def test_a_library_with_threads_is_not_forked(agent: RunningAgent) -> None:
+    source = "import threading, time\nthreading.Thread(target=time.sleep, args=(1e6,), daemon=True).start()\n"
+    space = forked(HELLO, bare_environment("threads", gradio=source))
+    assert fetch(ensure(space)) == "hello"
+    way, why = way_of(space)
+    assert way == "fresh"
+    assert "2 threads" in why
+
+
+def test_a_variable_that_libraries_read_when_imported_asks_for_a_fresh_interpreter(agent: RunningAgent) -> None:
+    space = forked(HELLO)
+    SpaceVariable.objects.create(space=space, key="HF_ENDPOINT", value="http://example.org")
+    assert fetch(ensure(space)) == "hello"
+    why = "the variable HF_ENDPOINT must be known before its packages are imported"
+    assert way_of(space) == ("fresh", why)
+    wait_until(lambda: f"by a fresh interpreter: {why}" in log_of(space), seconds=10)
+
+
+def test_a_zygote_holds_no_secret(agent: RunningAgent) -> None:
+    space = forked(LOOK)
+    SpaceVariable.objects.create(space=space, key="TELLING", value="a-very-telling-secret")
+    assert ask(space, "os.environ['TELLING']") == "a-very-telling-secret"
+    other = forked(LOOK)
+    assert len(ask(other, "[p for p in os.listdir('/proc') if p.isdigit()]")) <= 3
+    assert "a-very-telling-secret" not in json.dumps(ask(other, "dict(os.environ)"))
+    found = "any('a-very-telling-' + 'secret' in str(o) for o in __import__('gc').get_objects() if isinstance(o, dict))"
+    assert ask(other, found) is False
+
+
+def test_out_of_memory_is_told_from_a_crash(agent: RunningAgent) -> None:
+    space = forked("hog = []\nwhile True:\n    hog.append(bytearray(64 * 1024 * 1024))\n")
+    with pytest.raises(client.StartRefused, match="more memory than"):
+        ensure(space)
+    assert stage_of(space) == Stage.RUNTIME_ERROR
+
+
+def test_a_killed_agent_leaves_nothing_of_its_zygotes(agent: RunningAgent) -> None:
+    space = forked(HELLO)
+    ensure(space)
+    assert agent.process is not None
+    left = descendants(agent.process.pid)
+    assert len(left) >= 5
+    agent.process.kill()
+    agent.process.wait()
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in left), seconds=20)
+    agent.start()
+    wait_for_stage(space, Stage.SLEEPING)
+    assert fetch(ensure(space)) == "hello"
