@@ -22,7 +22,7 @@ from django.db import connection
 
 from apps.accounts.models import User
 from apps.builds.models import Build, Deployment, Environment
-from apps.runtime import client
+from apps.runtime import client, services
 from apps.sandbox.interpreters import default_interpreter
 from apps.spaces.models import SDK, Space, Stage
 from apps.spaces.services import create_space
@@ -113,6 +113,15 @@ class RunningAgent:
             raise AssertionError("the agent did not end") from None
         self.process = None
         return status
+
+
+@contextlib.contextmanager
+def shared(agent: RunningAgent) -> Iterator[RunningAgent]:
+    """An agent that several tests use, one after the other: each finds it on its own, emptied, database."""
+    services.note_node()
+    yield agent
+    for space_id in Space.objects.values_list("pk", flat=True):
+        asyncio.run(client.stop_worker(space_id))
 
 
 def shared_database() -> dict[str, str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from django.conf import settings
+from django.db.models import Count
 
 from apps.builds.models import Build, Deployment
 from apps.runtime import sdks
@@ -129,6 +130,22 @@ def spec_of_former(worker: Worker) -> WorkerSpec:
         limits=worker_limits(),
         startup_seconds=0,
     )
+
+
+def environments_most_in_use(limit: int) -> list[tuple[Path, Interpreter]]:
+    """The `limit` Environments that most Spaces would wake with, and their interpreters."""
+    current = Deployment.objects.filter(
+        is_current=True, environment__isnull=False, space__paused_at=None, space__taken_down_at=None,
+        space__owner__suspended_at=None,
+    )  # fmt: skip
+    counted = current.values("environment", "environment__python_version").annotate(spaces=Count("space"))
+    found = []
+    for row in counted.order_by("-spaces", "environment")[:limit]:
+        interpreter = find_interpreters().get(".".join(row["environment__python_version"].split(".")[:2]))
+        folder = Path(settings.PORTICO_DATA) / "environments" / row["environment"]
+        if interpreter is not None and folder.is_dir():
+            found.append((folder, interpreter))
+    return found
 
 
 def _variables(space: Space) -> dict[str, str]:

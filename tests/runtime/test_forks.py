@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -26,6 +27,7 @@ from tests.running_agent import (
     bare_environment,
     ensure,
     fetch,
+    shared,
     sleeping_space,
     stage_of,
     wait_for_stage,
@@ -37,6 +39,20 @@ pytestmark = [
     pytest.mark.django_db(transaction=True),
     pytest.mark.skipif(os.geteuid() != 0, reason="only root forks workers"),
 ]
+
+
+@pytest.fixture(scope="module")
+def one_agent(django_db_setup: None) -> Iterator[RunningAgent]:
+    with RunningAgent() as running:
+        yield running
+
+
+@pytest.fixture
+def agent(one_agent: RunningAgent, transactional_db: None) -> Iterator[RunningAgent]:
+    """One agent for the whole file; what a test started is ended with it."""
+    with shared(one_agent):
+        yield one_agent
+
 
 LOOK = (
     SERVER
@@ -199,6 +215,21 @@ def test_a_zygote_that_dies_takes_no_worker_with_it(agent: RunningAgent) -> None
     assert way_of(second) == ("fork", "")
     assert fetch(worker) == "hello"
     assert len(zygotes(agent)) == 1 and zygotes(agent) != [zygote]
+
+
+def test_the_environments_most_in_use_have_their_zygotes_when_the_agent_starts(agent: RunningAgent) -> None:
+    for _ in range(2):
+        forked(HELLO)
+    forked(HELLO, bare_environment("rarely used"))
+    agent.stop()
+    agent.environment["PORTICO_ZYGOTES_AT_START"] = "1"
+    agent.start()
+
+    def held() -> list[str]:
+        return [zygote["environment"] for zygote in asyncio.run(client.agent_status())["zygotes"]]
+
+    wait_until(lambda: held() != [], seconds=30)
+    assert held() == [bare_environment().key]
 
 
 def test_a_library_with_threads_is_not_forked(agent: RunningAgent) -> None:

@@ -271,3 +271,18 @@ def test_a_static_space_needs_no_worker(transactional_db: None, sdk: str) -> Non
     deployment = deploy(space, {"index.html": "<p>hello"}, sdk=sdk, app_file="index.html")
     services.wants_to_run(deployment)
     assert stage_of(space) == Stage.RUNNING
+
+
+def test_the_longest_unused_goes_to_sleep_early_when_memory_is_short(transactional_db: None) -> None:
+    with RunningAgent(PORTICO_FREE_MEMORY_BYTES=str(2**60)):
+        first, second = sleeping_space(), sleeping_space()
+        for space in (first, second):
+            ensure(space)
+        deadline = time.monotonic() + 60
+        while stage_of(first) == Stage.RUNNING:
+            asyncio.run(client.report_activity({second.pk: 1}))
+            assert time.monotonic() < deadline
+            time.sleep(1)
+        assert (stage_of(first), stage_of(second)) == (Stage.SLEEPING, Stage.RUNNING)
+        wait_until(lambda: "short of memory" in read_log(first.pk, "run")[1].decode(), seconds=10)
+        assert fetch(ensure(first)) == "hello"

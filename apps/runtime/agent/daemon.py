@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -21,14 +22,14 @@ from channels.db import database_sync_to_async as in_database
 from django.conf import settings
 from django.db.utils import Error as DatabaseError
 
-from apps.runtime import client, services
+from apps.runtime import client, sdks, services
 from apps.runtime.agent.api import application
 from apps.runtime.agent.keeper import Keeper, Live
 from apps.runtime.agent.sockets import SocketServer
 from apps.runtime.errors import StartRefused
-from apps.runtime.selectors import spec_of_former
+from apps.runtime.selectors import environments_most_in_use, spec_of_former
 from apps.runtime.spawner import WorkerSpec
-from apps.runtime.zygote.pool import Pool
+from apps.runtime.zygote.pool import NoZygote, Pool
 from apps.runtime.zygote.spawner import WorkerSpawner
 from apps.sandbox import cgroups
 from apps.sandbox.interpreters import find_interpreters
@@ -40,6 +41,8 @@ log = structlog.get_logger(__name__)
 TICK_SECONDS = 0.5
 HEARTBEAT_SECONDS = 10
 RECONCILE_SECONDS = 30
+PRESSED_SECONDS = 15.0
+"""Unused for so long, a worker may be put to sleep when memory is short: gateways report activity every few seconds."""
 STARTS_AT_ONCE = max(2, os.cpu_count() or 2)
 """Of those that the agent begins by itself, so that a restart does not become a stampede."""
 
@@ -140,6 +143,9 @@ class Agent:
         checks = await asyncio.to_thread(machine_report)
         self._capabilities = {c["name"]: {"ok": c["ok"], "detail": c["detail"]} for c in checks}
         await in_database(services.note_node)(self._capabilities)
+        for folder, interpreter in await in_database(environments_most_in_use)(settings.PORTICO_ZYGOTES_AT_START):
+            with contextlib.suppress(NoZygote):
+                await self._zygotes.get(folder, interpreter, sdks.zygote_environment())
 
     async def _tick(self) -> None:
         """The agent's clock. A database that is away for a while must not end it."""
@@ -160,9 +166,18 @@ class Agent:
                         del self._keepers[space_id]
                     elif keeper.is_due_to_sleep:
                         self._spawn(keeper.sleep_if_idle())
+                await self._make_room()
             except DatabaseError as error:
                 log.warning("database does not answer", error=str(error))
             await asyncio.sleep(TICK_SECONDS)
+
+    async def _make_room(self) -> None:
+        """Put the worker to sleep that nobody used for longest, if this machine is short of memory."""
+        if available_memory() >= settings.PORTICO_FREE_MEMORY_BYTES:
+            return
+        idle = [k for k in self._keepers.values() if k.sleep_seconds > 0 and k.unused_seconds > PRESSED_SECONDS]
+        if idle:
+            await max(idle, key=lambda keeper: keeper.unused_seconds).sleep_if_idle(PRESSED_SECONDS)
 
     async def _reconcile(self) -> None:
         """Start what says that it starts; follow changed sleep times; end workers of Spaces that may not run."""
@@ -210,6 +225,14 @@ class Agent:
             await spawner.stop(0)
         for group in self._hierarchy.groups().values():
             await asyncio.to_thread(group.remove)
+
+
+def available_memory() -> int:
+    """Bytes that may be had without swapping, as the kernel estimates them (proc_meminfo(5))."""
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return sys.maxsize
 
 
 def _settings_of(space_ids: list[int]) -> dict[int, int]:

@@ -126,19 +126,31 @@ class Keeper:
         self._close_log()
 
     @property
+    def unused_seconds(self) -> float:
+        """For how long nobody has used the worker; 0 when there is none, or one that starts."""
+        if self.current is None or self._starting is not None:
+            return 0.0
+        return time.monotonic() - self._active_at
+
+    @property
     def is_due_to_sleep(self) -> bool:
         """Whether there is a worker that nobody used for `sleep_seconds`; 0 keeps it awake."""
-        unused = time.monotonic() - self._active_at > self.sleep_seconds > 0
-        return unused and self.current is not None and self._starting is None
+        return self.unused_seconds > self.sleep_seconds > 0
 
-    async def sleep_if_idle(self) -> None:
-        """End the worker unless somebody came meanwhile."""
+    async def sleep_if_idle(self, after: float | None = None) -> None:
+        """End the worker unless somebody came meanwhile.
+
+        Args:
+            after: seconds unused, in place of `sleep_seconds`.
+        """
         async with self._lock:
             live = self.current
-            if live is not None and self.is_due_to_sleep:
+            idle = self.is_due_to_sleep if after is None else self.unused_seconds > after
+            if live is not None and idle:
                 self.current = None
                 await in_database(set_stage)(self.space_id, Stage.SLEEPING, only_from=(Stage.RUNNING,))
-                await self._end(live, "Nobody used it: asleep until somebody comes.")
+                why = "Nobody used it" if after is None else "Nobody used it, and this machine is short of memory"
+                await self._end(live, f"{why}: asleep until somebody comes.")
 
     async def settled(self) -> None:
         """Wait until no start is under way."""
