@@ -6,10 +6,15 @@ import atexit
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import django
 import pytest
+
+if TYPE_CHECKING:
+    from tests.running_agent import RunningAgent
 
 DATA = Path(tempfile.mkdtemp(prefix="portico-test-"))
 atexit.register(shutil.rmtree, DATA, ignore_errors=True)
@@ -30,3 +35,20 @@ def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: N
 
     if connection.vendor == "sqlite":
         connection.settings_dict["TEST"]["NAME"] = str(DATA / "portico.sqlite3")
+
+
+@pytest.fixture(scope="module")
+def agent_of_file(django_db_setup: None) -> Iterator[RunningAgent]:
+    from tests.running_agent import RunningAgent
+
+    with RunningAgent() as running:
+        yield running
+
+
+@pytest.fixture
+def shared_agent(agent_of_file: RunningAgent, transactional_db: None) -> Iterator[RunningAgent]:
+    """One agent for all tests of a file; what a test started is ended with it."""
+    from tests.running_agent import shared
+
+    with shared(agent_of_file):
+        yield agent_of_file

@@ -134,3 +134,18 @@ def test_the_logs_stream_live_and_have_their_history_after_a_reload(
     page.reload()
     expect(page.locator("main")).to_contain_text("the first line")
     expect(page.locator("main")).to_contain_text("visited /tell-me")
+
+
+def test_falling_asleep_and_waking_leaves_the_visitors_frame_alone(
+    page: Page, portal: RunningPortal, tmp_path: Path
+) -> None:
+    (tmp_path / "app.py").write_text(GREETER)
+    portal.deploy(tmp_path, "ada/sleeper")
+    page.goto(f"{portal.url}/spaces/ada/sleeper")
+    demo_frame(page).get_by_label("Name", exact=True).fill("half a sentence")
+    stage = page.locator("[data-stage-badge] [data-stage]")
+    portal.command("sleep", "ada/sleeper")
+    expect(stage).to_have_attribute("data-stage", "SLEEPING")
+    assert portal.get("/config", host=portal.host("ada-sleeper"))[0] == 200
+    expect(stage).to_have_attribute("data-stage", "RUNNING", timeout=30_000)
+    expect(demo_frame(page).get_by_label("Name", exact=True)).to_have_value("half a sentence")

@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -27,7 +26,6 @@ from tests.running_agent import (
     bare_environment,
     ensure,
     fetch,
-    shared,
     sleeping_space,
     stage_of,
     wait_for_stage,
@@ -41,17 +39,9 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="module")
-def one_agent(django_db_setup: None) -> Iterator[RunningAgent]:
-    with RunningAgent() as running:
-        yield running
-
-
 @pytest.fixture
-def agent(one_agent: RunningAgent, transactional_db: None) -> Iterator[RunningAgent]:
-    """One agent for the whole file; what a test started is ended with it."""
-    with shared(one_agent):
-        yield one_agent
+def agent(shared_agent: RunningAgent) -> RunningAgent:
+    return shared_agent
 
 
 LOOK = (
