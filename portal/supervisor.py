@@ -27,6 +27,8 @@ log = structlog.get_logger(__name__)
 
 PR_SET_PDEATHSIG = 1
 GRACE_SECONDS = 15
+AGENT_GRACE_SECONDS = 60
+"""It asks every worker to end before it insists, and there may be hundreds."""
 READY_SECONDS = 60
 CELERY_AS_ROOT = "ignore:You're running the worker with superuser privileges"
 """Celery's worker runs no stranger's code: that is what the sandbox is for."""
@@ -42,6 +44,7 @@ class Child:
 
     name: str
     argv: list[str]
+    grace_seconds: float = GRACE_SECONDS
     process: subprocess.Popen[bytes] | None = None
     failures: int = 0
     started_at: float = 0.0
@@ -105,7 +108,7 @@ def celery_argv() -> list[str]:
 def children() -> list[Child]:
     manage = [sys.executable, str(settings.BASE_DIR / "manage.py"), "portico"]
     return [
-        Child("agent", [*manage, "agent"]),
+        Child("agent", [*manage, "agent"], AGENT_GRACE_SECONDS),
         Child("tasks", celery_argv()),
         Child("web", [*manage, "web"]),
     ]
@@ -158,7 +161,7 @@ def end(family: list[Child]) -> None:
         if child.process is None:
             continue
         child.process.terminate()
-        deadline = time.monotonic() + GRACE_SECONDS
+        deadline = time.monotonic() + child.grace_seconds
         while not child.has_ended() and time.monotonic() < deadline:
             time.sleep(0.02)
         child.reap()

@@ -232,7 +232,8 @@ def _run(
 
 @contextmanager
 def _group(limits: Limits) -> Iterator[cgroups.Cgroup | None]:
-    hierarchy = cgroups.find(f"portico-builds-{hashlib.sha256(str(settings.PORTICO_DATA).encode()).hexdigest()[:8]}")
+    """A control group for one build, and its parent for no other: nothing of either is left."""
+    hierarchy = cgroups.find(f"portico-builds-{secrets.token_hex(8)}")
     try:
         group = hierarchy.create(secrets.token_hex(6), limits) if hierarchy.version else None
     except OSError:
@@ -242,6 +243,7 @@ def _group(limits: Limits) -> Iterator[cgroups.Cgroup | None]:
     finally:
         if group is not None:
             group.remove()
+        hierarchy.remove()
 
 
 def explain(output: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from apps.builds import installer, services
 from apps.builds.models import Build, Deployment, Environment, Resolution
 from apps.repos import store
+from apps.sandbox.cgroups import Limits
 from apps.spaces.logs import last_lines
 from apps.spaces.models import Space, Stage
 from tests.builds.conftest import commit
@@ -178,3 +180,15 @@ def test_old_deployments_are_swept_and_the_current_one_stays(space: Space, data:
     assert len(kept) == services.KEPT_DEPLOYMENTS
     assert {int(p.name) for p in (data / "deployments").glob("[0-9]*")} == kept
     assert Deployment.objects.filter(is_current=True).count() == 1
+
+
+def test_a_build_leaves_no_control_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    mark = f"test{os.getpid()}"
+    monkeypatch.setattr(installer.secrets, "token_hex", lambda size: mark)
+
+    def groups() -> list[Path]:
+        return list(Path("/sys/fs/cgroup").glob(f"**/portico-builds-{mark}"))
+
+    with installer._group(Limits(memory_bytes=2**30, processes=10, cpus=1, disk_bytes=2**20)) as group:
+        assert (group is not None) == bool(groups())
+    assert groups() == []
