@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import cast
 
 from django.contrib.auth.decorators import login_required
-from django.http import Http404, HttpRequest, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from apps.accounts.models import User
 from apps.gateway.access import frame_url
-from apps.spaces.models import Space
-from apps.spaces.selectors import get_space, readable_by
+from apps.spaces.selectors import readable_by
+from apps.spaces.views.access import find
 
 
 @require_safe
@@ -21,12 +21,7 @@ from apps.spaces.selectors import get_space, readable_by
 @login_required
 def open_space(request: HttpRequest, owner: str, name: str) -> HttpResponseRedirect:
     """Send the signed-in visitor to the Space's own host; to a private one with a one-time code."""
-    user = cast(User, request.user)
-    try:
-        space = get_space(f"{owner}/{name}", user)
-    except Space.DoesNotExist:
-        raise Http404 from None
-    return HttpResponseRedirect(frame_url(space, user))
+    return HttpResponseRedirect(frame_url(find(request, owner, name), cast(User, request.user)))
 
 
 @require_safe

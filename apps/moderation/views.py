@@ -18,8 +18,7 @@ from apps.accounts.models import User
 from apps.moderation import selectors, services
 from apps.moderation.forms import ReasonForm, ReportForm
 from apps.moderation.models import Report
-from apps.spaces.models import Space
-from apps.spaces.selectors import get_space
+from apps.spaces.views.access import find
 
 REPORTS_PER_HOUR = 10
 PER_PAGE = 50
@@ -36,10 +35,7 @@ def _within_limit(request: HttpRequest) -> bool:
 
 def report(request: HttpRequest, owner: str, name: str) -> HttpResponse:
     user = cast(User, request.user)
-    try:
-        space = get_space(f"{owner}/{name}", user)
-    except Space.DoesNotExist:
-        raise Http404 from None
+    space = find(request, owner, name)
     form, status = ReportForm(request.POST or None), 200
     if request.method == "POST" and form.is_valid():
         if not _within_limit(request):

@@ -83,7 +83,7 @@ def start(
         places = [scratch.mount_point / "shown" / str(number) for number in range(len(shown))]
         targets = (target for _, target in sandbox.read_only)
         sandbox = replace(sandbox, etc=places[0], read_only=tuple(zip(places[1:], targets, strict=True)))
-    arguments_fd = _in_memory("bubblewrap-arguments", b"".join(os.fsencode(a) + b"\0" for a in sandbox.arguments()))
+    arguments_fd = in_memory("bubblewrap-arguments", b"".join(os.fsencode(a) + b"\0" for a in sandbox.arguments()))
     given = [arguments_fd, *pass_fds]
     options = ["--args", str(arguments_fd)]
     if info_fd is not None:
@@ -92,7 +92,7 @@ def start(
     try:
         rules = None if sandbox.for_zygote else seccomp.program()
         if rules is not None:
-            given.append(_in_memory("seccomp", rules))
+            given.append(in_memory("seccomp", rules))
             options += ["--seccomp", str(given[-1])]
         plan = {
             "parent": os.getpid(),
@@ -125,7 +125,7 @@ def start(
                 os.close(descriptor)
 
 
-def _in_memory(name: str, data: bytes) -> int:
+def in_memory(name: str, data: bytes) -> int:
     """A descriptor of `data`, at its beginning."""
     descriptor = os.memfd_create(name)
     os.write(descriptor, data)

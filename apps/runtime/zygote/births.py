@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import socket
 from typing import Any
 
@@ -109,10 +108,3 @@ class Birth:
     def give_up(self) -> None:
         """Stop listening; a child that has no Space yet ends by this."""
         self._over()
-
-
-def memory_file(name: str, data: bytes) -> int:
-    """A descriptor of `data` in memory that nobody can change any more."""
-    descriptor = os.memfd_create(name, os.MFD_CLOEXEC)
-    os.write(descriptor, data)
-    return descriptor

@@ -14,10 +14,10 @@ from typing import Any
 
 from apps.runtime import netns, sdks
 from apps.runtime.spawner import BubblewrapSpawner, Exit, SpawnFailed, WorkerSpec
-from apps.runtime.zygote.births import Birth, BirthFailed, memory_file
+from apps.runtime.zygote.births import Birth, BirthFailed
 from apps.runtime.zygote.kernel import detached
 from apps.runtime.zygote.pool import NoZygote, Pool, Zygote, ZygoteDied
-from apps.sandbox import bubblewrap, seccomp
+from apps.sandbox import bubblewrap, launch, seccomp
 from apps.sandbox.bubblewrap import USER_ID
 from apps.sandbox.cgroups import Cgroup, Hierarchy
 from apps.sandbox.rlimits import rlimits_for
@@ -33,7 +33,7 @@ class ForkSpawner:
         zygote: of the spec's Environment, ready.
     """
 
-    def __init__(self, spec: WorkerSpec, hierarchy: Hierarchy, zygote: Zygote | None) -> None:
+    def __init__(self, spec: WorkerSpec, hierarchy: Hierarchy, zygote: Zygote) -> None:
         self.spec, self._hierarchy, self._zygote = spec, hierarchy, zygote
         self._cgroup: Cgroup | None = None
         self._birth: Birth | None = None
@@ -43,9 +43,7 @@ class ForkSpawner:
 
     async def start(self, output: int) -> None:
         spec, user = self.spec, user_of_space(self.spec.space_id)
-        assert self._zygote is not None
-        if user is None:
-            raise NoZygote("only root can fork workers")
+        assert user is not None  # the pool has no zygotes for anybody but root
         opened = []
         try:
             birth = self._birth = self._zygote.birth()
@@ -54,7 +52,7 @@ class ForkSpawner:
                 self._hierarchy.limit(self._cgroup, spec.limits)
             await asyncio.to_thread(own, spec.deployment_folder, user)
             opened.append(detached(spec.deployment_folder))
-            opened.append(memory_file("plan", self._plan()))
+            opened.append(launch.in_memory("plan", self._plan()))
             await self._zygote.map_user(await birth.until_outside(), user)
             init = await birth.enter(opened[1], output, opened[0])
             with contextlib.suppress(ProcessLookupError, FileNotFoundError):  # an app may end at once
@@ -107,8 +105,7 @@ class ForkSpawner:
         killed = self._cgroup is not None and self._cgroup.out_of_memory_kills() > 0
         self._exit = Exit(outcome.get("exit"), number, killed and outcome.get("exit") != 0)
         self._close()
-        if self._zygote is not None:
-            self._zygote.births.discard(birth)
+        self._zygote.births.discard(birth)
 
     async def stop(self, grace_seconds: float) -> None:
         birth = self._birth

@@ -23,7 +23,6 @@ import kernel as k
 import main_module
 
 LAYERS = "/tmp/.layers"
-PYTHON_ARGUMENTS = 2
 ALL = (
     k.CLONE_NEWUSER | k.CLONE_NEWNS | k.CLONE_NEWPID | k.CLONE_NEWNET | k.CLONE_NEWIPC | k.CLONE_NEWUTS
     | k.CLONE_NEWCGROUP
