@@ -221,3 +221,51 @@ def wait_for(condition: Any, seconds: float = 5) -> None:
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+ROUTES = """
+import json, re, sys
+sys.path.insert(0, sys.argv[1])
+import zygote
+zygote.preload(["httpx", "uvicorn", "fastapi", "gradio", "gradio.http_server"])
+import dependants, warm
+if sys.argv[2] == "as it is":
+    dependants.Known.install = classmethod(lambda cls: None)
+warm.up()
+import gradio
+
+def described(dependant):
+    call, fields = dependant.call, dict.fromkeys(dependant.__dataclass_fields__)
+    cells = dict(zip(call.__code__.co_freevars, call.__closure__ or ())) if hasattr(call, "__code__") else {}
+    assert "app" not in cells or cells["app"].cell_contents is app, "a function of another app"
+    return {
+        **{name: repr(getattr(dependant, name)) for name in fields if name not in ("call", "dependencies")},
+        "call": getattr(call, "__qualname__", str(call)),
+        "dependencies": [described(needed) for needed in dependant.dependencies],
+    }
+
+with gradio.Blocks() as blocks:
+    gradio.Textbox()
+found = []
+for _ in range(2):
+    app = gradio.routes.App.create_app(blocks)
+    for route in app.router.routes:
+        for one in route.effective_candidates() if hasattr(route, "effective_candidates") else [route]:
+            if getattr(one, "dependant", None) is not None:
+                found.append([one.path, described(one.dependant)])
+print(re.sub(r"0x[0-9a-f]+", "", json.dumps(found)))
+"""
+
+
+def test_routes_analysed_before_are_those_that_gradio_would_declare(portal: RunningPortal, folder: Path) -> None:
+    """With the zygote's own programs in a real Environment: the same parameters, and the functions of the app itself."""
+    python = next((portal.data / "environments").glob("*/bin/python"))
+    inside = ROOT / "apps" / "runtime" / "zygote" / "inside"
+    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "GRADIO_ANALYTICS_ENABLED": "False"}
+    answers = [
+        subprocess.run([python, "-c", ROUTES, inside, how], env=environment, capture_output=True, text=True, check=True)
+        for how in ("as it is", "from what is known")
+    ]
+    found, known = (json.loads(answer.stdout.splitlines()[-1]) for answer in answers)
+    assert len(found) > 100
+    assert found == known

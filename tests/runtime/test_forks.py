@@ -17,6 +17,7 @@ from django.conf import settings
 from apps.builds.models import Environment
 from apps.runtime import client
 from apps.runtime.models import Worker
+from apps.sandbox.interpreters import default_interpreter
 from apps.spaces.logs import read_log
 from apps.spaces.models import Space, SpaceVariable, Stage
 from tests.running_agent import (
@@ -103,6 +104,53 @@ def test_the_app_sees_what_a_fresh_interpreter_would_show_it(agent: RunningAgent
         alone["environment"] = [name for name in alone["environment"] if name != odd]
         found["environment"] = [name for name in found["environment"] if name != odd]
     assert found == alone
+
+
+def test_an_app_may_have_modules_named_as_those_of_the_zygote(agent: RunningAgent) -> None:
+    ours = ("child", "dependants", "immortal", "kernel", "main_module", "nursery", "tokens", "warm", "zygote")
+    modules = {f"{name}.py": f"WHOSE = 'the {name} of the app'\n" for name in ours}
+    space = forked({"app.py": LOOK, **modules})
+    for name in ours:
+        assert ask(space, f"__import__({name!r}).WHOSE") == f"the {name} of the app"
+    assert way_of(space) == ("fork", "")
+
+
+SECRETIVE = """
+import os, secrets
+TOKEN, KEY, HEX = secrets.token_urlsafe(32), secrets.token_bytes(16), secrets.token_hex(8)
+class Signer:
+    salt = os.urandom(16)
+"""
+
+
+def test_what_libraries_keep_secret_is_no_siblings_secret_too(agent: RunningAgent) -> None:
+    """Gradio makes such a token while it is imported; here it is a stand-in of the same name that shows its own."""
+    environment = bare_environment("secretive", gradio=SECRETIVE, httpx="from gradio import TOKEN\n")
+    spaces = [forked(environment=environment) for _ in range(2)]
+    values = (
+        "[sys.modules['gradio'].TOKEN, sys.modules['gradio'].KEY.hex(), sys.modules['gradio'].HEX,"
+        " sys.modules['gradio'].Signer.salt.hex(),"
+        " __import__('multiprocessing').process.current_process().authkey.hex()]"
+    )
+    first, second = (ask(space, values) for space in spaces)
+    assert {way_of(space)[0] for space in spaces} == {"fork"}
+    assert [len(value) for value in first] == [43, 32, 16, 32, 64]
+    assert all(a != b for a, b in zip(first, second, strict=True))
+    assert ask(spaces[0], "sys.modules['httpx'].TOKEN") == first[0], "one value wherever it is kept"
+
+
+def test_a_fork_copies_nothing_by_looking_at_it(agent: RunningAgent) -> None:
+    """What the zygote holds is immortal where the interpreter knows that; what the app makes is not."""
+    possible = default_interpreter().minor in ("3.12", "3.13")
+    space = forked()
+
+    def is_immortal(what: str) -> Any:
+        return ask(space, f"__import__('ctypes').c_uint32.from_address(id({what})).value == 0xffffffff")
+
+    for what in ("json.loads", "json.loads.__code__.co_consts", "sys.modules['socket'].socket.__init__"):
+        assert is_immortal(what) is possible, what
+    assert is_immortal("FACTS") is False
+    assert way_of(space) == ("fork", "")
 
 
 def test_two_forks_share_no_randomness(agent: RunningAgent) -> None:
@@ -196,15 +244,16 @@ def zygotes(agent: RunningAgent) -> list[int]:
 
 
 def test_a_zygote_that_dies_takes_no_worker_with_it(agent: RunningAgent) -> None:
-    first = forked(HELLO)
-    worker = ensure(first)
-    (zygote,) = zygotes(agent)
+    environment, others = bare_environment("mortal"), set(zygotes(agent))
+    worker = ensure(forked(HELLO, environment))
+    (zygote,) = set(zygotes(agent)) - others
     os.kill(zygote, signal.SIGKILL)
-    second = forked(HELLO)
+    second = forked(HELLO, environment)
     assert fetch(ensure(second)) == "hello"
     assert way_of(second) == ("fork", "")
     assert fetch(worker) == "hello"
-    assert len(zygotes(agent)) == 1 and zygotes(agent) != [zygote]
+    (successor,) = set(zygotes(agent)) - others
+    assert successor != zygote
 
 
 def test_the_environments_most_in_use_have_their_zygotes_when_the_agent_starts(agent: RunningAgent) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -84,13 +84,24 @@ class Keeper:
         self._retry: asyncio.Task[None] | None = None
         self._failures = 0
         self._active_at = time.monotonic()
+        self._asked = 0
         self._log: LogWriter | None = None
         self._background: set[asyncio.Task[None]] = set()
 
     @property
     def is_idle(self) -> bool:
-        """Whether there is nothing to keep."""
-        return not (self.current or self._starting or self._retry or self._background or self._lock.locked())
+        """Whether there is nothing to keep, nor anybody about to ask for something."""
+        busy = self._starting or self._retry or self._background or self._asked or self._lock.locked()
+        return not (self.current or busy)
+
+    @contextlib.contextmanager
+    def _attending(self) -> Iterator[None]:
+        """Hold the agent off from forgetting this keeper, and making another for the same Space, between two steps."""
+        self._asked += 1
+        try:
+            yield
+        finally:
+            self._asked -= 1
 
     def note_activity(self) -> None:
         self._active_at = time.monotonic()
@@ -105,6 +116,10 @@ class Keeper:
 
     async def restart(self) -> None:
         """Begin to start the current deployment afresh."""
+        with self._attending():
+            await self._restart()
+
+    async def _restart(self) -> None:
         await self._plan()  # refuses now rather than in a task
         for task in (self._retry, self._starting):
             if task is not None:
@@ -114,15 +129,16 @@ class Keeper:
 
     async def stop(self, reason: str, *, stage: Stage | None = None) -> None:
         """End whatever runs or starts. `stage` is set if the Space was RUNNING."""
-        await self._cancel_start()
-        async with self._lock:
-            live, self.current = self.current, None
-            self._failures = 0
-            if stage is not None:
-                await in_database(set_stage)(self.space_id, stage, only_from=(Stage.RUNNING,))
-            if live is not None:
-                await self._end(live, reason)
-        await asyncio.gather(*self._background)
+        with self._attending():
+            await self._cancel_start()
+            async with self._lock:
+                live, self.current = self.current, None
+                self._failures = 0
+                if stage is not None:
+                    await in_database(set_stage)(self.space_id, stage, only_from=(Stage.RUNNING,))
+                if live is not None:
+                    await self._end(live, reason)
+            await asyncio.gather(*self._background)
         self._close_log()
 
     @property

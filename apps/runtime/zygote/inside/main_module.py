@@ -16,6 +16,7 @@ def run(argv: list[str]) -> None:
     """Be `argv[0] argv[1:]`, where `argv[0]` is the interpreter. Ends as it would: by returning, or by an exception
     that the interpreter then prints or, for SystemExit, heeds."""
     _fresh_randomness()
+    _leave_no_module()
     sys.orig_argv = list(argv)
     sys.path_importer_cache.clear()
     _standard_streams()
@@ -48,10 +49,21 @@ def _fresh_randomness() -> None:
     """Every child of a zygote would otherwise draw the same numbers. `random` and OpenSSL do this by themselves."""
     import random
 
+    import tokens
+
     random.seed()
     numpy = sys.modules.get("numpy")
     if numpy is not None:
         numpy.random.seed()
+    tokens.renew()
+
+
+def _leave_no_module() -> None:
+    """The app may have modules of the same names as these programs."""
+    here = os.path.dirname(os.path.abspath(__file__)) + os.sep
+    for name, module in list(sys.modules.items()):
+        if name != "__main__" and (getattr(module, "__file__", None) or "").startswith(here):
+            del sys.modules[name]
 
 
 def _standard_streams() -> None:

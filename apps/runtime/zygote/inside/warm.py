@@ -41,13 +41,17 @@ def _gradio() -> None:
     gradio = sys.modules.get("gradio")
     if gradio is None:
         return
+    import dependants
     from starlette.testclient import TestClient
 
+    known = dependants.Known.install()
     with gradio.Blocks() as blocks:
         gradio.Textbox()
     client = TestClient(gradio.routes.App.create_app(blocks))
     for path in ("/config", "/gradio_api/info"):
         client.get(path)
+    if known is not None:
+        known.learned()
     gradio.routes.templates.get_template("frontend/index.html")
     _DeferredApps.install(gradio)
 

@@ -22,6 +22,10 @@ import sys
 import threading
 import time
 
+import immortal
+import tokens
+import warm
+
 MAX_DESCRIPTORS = 12
 SETTLE_SECONDS = 0.2
 
@@ -50,11 +54,12 @@ def threads() -> int:
 
 
 def main(control: socket.socket, names: list[str]) -> None:
+    stop_watching = tokens.watch()
     imported, skipped = preload(names)
-    import warm
-
     warmed = warm.up()
+    stop_watching()
     gc.collect()
+    immortal_objects = immortal.everything() if immortal.is_possible() else 0
     gc.freeze()
     # Libraries that are made to be forked (OpenBLAS) end their threads before a fork and start them again when needed.
     probe = os.fork()
@@ -68,6 +73,7 @@ def main(control: socket.socket, names: list[str]) -> None:
         "imported": imported,
         "skipped": skipped,
         "warmed": warmed,
+        "immortal_objects": immortal_objects,
         "threads": threading.active_count(),
         "native_threads": threads(),
     }
