@@ -34,6 +34,10 @@ PASSED_ON = re.compile(
     r"(UV_(DEFAULT_INDEX|INDEX|INDEX_URL|EXTRA_INDEX_URL|SYSTEM_CERTS)|SSL_CERT_(FILE|DIR)|.*_PROXY)", re.I
 )
 """Variables of the portal by which its operator chooses another index, certificates or a proxy."""
+NOT_THERE_YET = re.compile(r"there\s+is\s+no\s+version\s+of")
+PAUSES = (2, 10)
+"""Seconds before the index is asked again for a version that it has just named: the servers of an index do not learn
+of a release at once."""
 PUBLIC_CREDENTIALS = re.compile(r"//[^/\s@]+@")
 
 Say = Callable[[str], None]
@@ -136,7 +140,15 @@ def _install(interpreter: Interpreter, lock: str, aside: Path, say: Say, deadlin
             UV, "pip", "sync", "--no-config", "--python", f"{ENVIRONMENT}/bin/python", "--only-binary", ":all:",
             "--require-hashes", "--link-mode", "copy", "--compile-bytecode", f"{WORK}/lock.txt",
         ]  # fmt: skip
-        _run(sync, interpreter, (*writable, (work, WORK)), say, deadline=deadline)
+        for pause in PAUSES:
+            try:
+                return _run(sync, interpreter, (*writable, (work, WORK)), say, deadline=deadline)
+            except InstallError as error:
+                if not NOT_THERE_YET.search(error.output):
+                    raise
+            say(f"The package index answers two things about it; asking again in {pause} s")
+            time.sleep(min(pause, max(0.0, deadline - time.monotonic())))
+        _run([*sync, "--refresh"], interpreter, (*writable, (work, WORK)), say, deadline=deadline)
 
 
 def sweep_leftovers() -> None:

@@ -258,7 +258,7 @@ print(re.sub(r"0x[0-9a-f]+", "", json.dumps(found)))
 
 
 def test_routes_analysed_before_are_those_that_gradio_would_declare(portal: RunningPortal, folder: Path) -> None:
-    """With the zygote's own programs in a real Environment: the same parameters, and the functions of the app itself."""
+    """With the zygote's own programs in a real Environment: the same parameters, the functions of the app itself."""
     python = next((portal.data / "environments").glob("*/bin/python"))
     inside = ROOT / "apps" / "runtime" / "zygote" / "inside"
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "GRADIO_ANALYTICS_ENABLED": "False"}
