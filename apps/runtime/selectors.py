@@ -132,6 +132,12 @@ def spec_of_former(worker: Worker) -> WorkerSpec:
     )
 
 
+def deployments_of(environment: str, limit: int) -> list[Path]:
+    """The files of the newest current deployments with the Environment of this key."""
+    current = Deployment.objects.filter(is_current=True, environment__key=environment).order_by("-pk")
+    return [deployment_folder(pk) for pk in current.values_list("pk", flat=True)[:limit]]
+
+
 def environments_most_in_use(limit: int) -> list[tuple[Path, Interpreter]]:
     """The `limit` Environments that most Spaces would wake with, and their interpreters."""
     current = Deployment.objects.filter(

@@ -74,6 +74,10 @@ class Cgroup:
         name = "memory.current" if self.version == 2 else "memory.usage_in_bytes"
         return self._number("memory", name)
 
+    def anonymous_bytes(self) -> int | None:
+        """Memory that belongs to no file. None where it is not counted."""
+        return self._keyed("memory", "memory.stat").get("anon" if self.version == 2 else "rss")
+
     def cpu_seconds(self) -> float | None:
         """Processor time used since it was made. None where it is not counted."""
         if self.version == 2:

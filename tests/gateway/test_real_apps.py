@@ -227,7 +227,7 @@ ROUTES = """
 import json, re, sys
 sys.path.insert(0, sys.argv[1])
 import zygote
-zygote.preload(["httpx", "uvicorn", "fastapi", "gradio", "gradio.http_server"])
+zygote.preload(["httpx", "uvicorn", "fastapi", "gradio", "gradio.http_server"], 2**40)
 import dependants, warm
 if sys.argv[2] == "as it is":
     dependants.Known.install = classmethod(lambda cls: None)

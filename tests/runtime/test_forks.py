@@ -271,6 +271,34 @@ def test_the_environments_most_in_use_have_their_zygotes_when_the_agent_starts(a
     assert held() == [bare_environment().key]
 
 
+def test_a_zygote_imports_what_its_spaces_import_and_is_replaced_when_they_import_more(agent: RunningAgent) -> None:
+    environment = bare_environment("science", scipy="", matplotlib="", gradio="")
+
+    def imported() -> set[str]:
+        held = asyncio.run(client.agent_status())["zygotes"]
+        return next(set(z["imported"]) for z in held if z["environment"] == environment.key)
+
+    first = forked("import scipy\n" + LOOK, environment)
+    assert ask(first, "sorted({'scipy', 'matplotlib'} & set(sys.modules))") == ["scipy"]
+    assert imported() == {"gradio", "scipy", "encodings.idna", "multiprocessing.synchronize"}
+    worker = ensure(first)
+    ensure(forked("import matplotlib\n" + HELLO, environment))
+    wait_until(lambda: "matplotlib" in imported(), seconds=30)
+    assert "scipy" in imported()
+    assert ensure(first).id == worker.id
+    assert json.loads(fetch(worker, "/?eval=1")) == 1, "its worker goes on"
+    third = forked(LOOK, environment)
+    assert ask(third, "'matplotlib' in sys.modules")
+    assert way_of(third) == ("fork", "")
+
+
+def test_a_heavy_library_with_threads_is_left_to_the_app(agent: RunningAgent) -> None:
+    source = "import threading, time\nthreading.Thread(target=time.sleep, args=(1e6,), daemon=True).start()\n"
+    space = forked("import torch\n" + LOOK, bare_environment("heavy threads", torch=source, gradio=""))
+    assert ask(space, "['gradio' in sys.modules, threading.active_count() > 1]") == [True, True]
+    assert way_of(space) == ("fork", "")
+
+
 def test_a_library_with_threads_is_not_forked(agent: RunningAgent) -> None:
     source = "import threading, time\nthreading.Thread(target=time.sleep, args=(1e6,), daemon=True).start()\n"
     space = forked(HELLO, bare_environment("threads", gradio=source))

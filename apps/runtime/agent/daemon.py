@@ -27,8 +27,9 @@ from apps.runtime.agent.api import application
 from apps.runtime.agent.keeper import Keeper, Live
 from apps.runtime.agent.sockets import SocketServer
 from apps.runtime.errors import StartRefused
-from apps.runtime.selectors import environments_most_in_use, spec_of_former
+from apps.runtime.selectors import deployments_of, environments_most_in_use, spec_of_former
 from apps.runtime.spawner import WorkerSpec
+from apps.runtime.zygote import libraries
 from apps.runtime.zygote.pool import NoZygote, Pool
 from apps.runtime.zygote.spawner import WorkerSpawner
 from apps.sandbox import cgroups
@@ -43,6 +44,8 @@ HEARTBEAT_SECONDS = 10
 RECONCILE_SECONDS = 30
 PRESSED_SECONDS = 15.0
 """Unused for so long, a worker may be put to sleep when memory is short: gateways report activity every few seconds."""
+LOOKED_AT = 50
+"""Spaces of an Environment whose code is looked at for the libraries that its zygote imports: the newest."""
 STARTS_AT_ONCE = max(2, os.cpu_count() or 2)
 """Of those that the agent begins by itself, so that a restart does not become a stampede."""
 
@@ -57,7 +60,7 @@ class Agent:
         self._hierarchy = cgroups.Hierarchy(0)
         # Everybody may enter it, as the users that workers run as must.
         self._scratch = Path("/run", self._group) if os.geteuid() == 0 else settings.PORTICO_RUN / "scratch"
-        self._zygotes = Pool(self._hierarchy, self._scratch, 2)
+        self._zygotes = Pool(self._hierarchy, self._scratch, 2, heavy_libraries)
         self._capabilities: dict[str, Any] = {}
         self._background: set[asyncio.Task[Any]] = set()
 
@@ -70,7 +73,7 @@ class Agent:
         self._scratch.mkdir(parents=True, exist_ok=True)
         self._scratch.chmod(0o755)
         self._hierarchy = cgroups.find(self._group)
-        self._zygotes = Pool(self._hierarchy, self._scratch, sys.stderr.fileno())
+        self._zygotes = Pool(self._hierarchy, self._scratch, sys.stderr.fileno(), heavy_libraries)
         sockets = SocketServer(client.sockets_path(), self._spawner_of, blocks=os.geteuid() != 0)
         runner = web.AppRunner(application(self), access_log=None, shutdown_timeout=1.0)
         try:
@@ -159,7 +162,7 @@ class Agent:
                 if now >= reconcile:
                     reconcile = now + RECONCILE_SECONDS
                     await self._reconcile()
-                await self._zygotes.tidy()
+                await self._zygotes.tidy(sdks.zygote_environment())
                 for space_id, keeper in list(self._keepers.items()):
                     if keeper.is_idle:
                         keeper.forget()
@@ -225,6 +228,12 @@ class Agent:
             await spawner.stop(0)
         for group in self._hierarchy.groups().values():
             await asyncio.to_thread(group.remove)
+
+
+async def heavy_libraries(environment: Path) -> frozenset[str]:
+    """Those of `libraries.HEAVY` that Spaces of this Environment import."""
+    folders = await in_database(deployments_of)(environment.name, LOOKED_AT)
+    return frozenset().union(*await asyncio.to_thread(lambda: [libraries.used_by(folder) for folder in folders]))
 
 
 def available_memory() -> int:

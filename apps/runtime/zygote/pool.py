@@ -9,13 +9,15 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import Popen
+from typing import Any
 
 import structlog
 
+from apps.runtime.zygote import libraries
 from apps.runtime.zygote.births import Birth
 from apps.runtime.zygote.kernel import inner_pid
 from apps.sandbox import bubblewrap, launch
@@ -35,18 +37,21 @@ SPARE_SECONDS = 0.5
 UNUSED_SECONDS = 1800.0
 RETRY_SECONDS = 60.0
 LIMITS = Limits(memory_bytes=2 * 1024**3, processes=4096, cpus=2.0, disk_bytes=16 * 1024**2)
-PRELOAD = (
-    "numpy", "pandas", "PIL.Image", "PIL.ImageFilter", "PIL.ImageOps", "matplotlib", "matplotlib.pyplot",
-    "plotly.express", "plotly.graph_objects", "altair", "scipy", "sklearn", "httpx", "uvicorn", "fastapi",
-    "gradio", "gradio.http_server", "uvicorn.lifespan.on", "uvicorn.loops.auto", "uvicorn.loops.asyncio",
-    "uvicorn.protocols.http.auto", "uvicorn.protocols.http.h11_impl", "uvicorn.protocols.websockets.auto",
-    "multiprocessing.synchronize", "encodings.idna", "streamlit", "streamlit.web.cli", "streamlit.web.bootstrap",
-)  # fmt: skip
-"""Imported where an Environment has them. Known libraries alone: a zygote runs no package that only one Space chose."""
+PRELOAD_BYTES = 1024**3
+"""A zygote imports no more once it is this large; its workers import the rest themselves."""
+OLD_SECONDS = 24 * 3600.0
+"""A zygote is replaced by then: its children share its memory's layout and its seed of string hashes."""
+LEAK_FACTOR, LEAK_BYTES = 1.5, 64 * 1024**2
+"""A zygote does nothing but fork. If it holds so much more than when it was ready, it is replaced."""
+CHECK_SECONDS = 5.0
 
 
 class NoZygote(Exception):
     """This app cannot be forked from a zygote; the text says why, for the Space's page."""
+
+
+class Threaded(NoZygote):
+    """Something that it imported runs threads, which a fork would leave behind."""
 
 
 class ZygoteDied(NoZygote):
@@ -64,16 +69,24 @@ class Key:
 class Zygote:
     """One zygote and its sandbox. Workers forked from it live in that sandbox's process tree.
 
+    Args:
+        used: the heavy libraries that its Spaces import.
+
     Attributes:
-        report: what it imported, and how long that took.
+        report: what it imported, how long that took, and how large it became.
         births: workers forked from it that are not known to have ended.
+        wanted: heavy libraries that Spaces import, those of `used` and what has been seen since.
     """
 
-    def __init__(self, key: Key, interpreter: Interpreter, hierarchy: Hierarchy, scratch: Path) -> None:
-        self.key, self._interpreter, self._hierarchy, self._scratch = key, interpreter, hierarchy, scratch
+    def __init__(
+        self, key: Key, interpreter: Interpreter, hierarchy: Hierarchy, scratch: Path, used: frozenset[str]
+    ) -> None:
+        self.key, self.interpreter, self._hierarchy, self._scratch = key, interpreter, hierarchy, scratch
         self.births: set[Birth] = set()
-        self.report: dict[str, object] = {}
-        self.used_at = time.monotonic()
+        self.report: dict[str, Any] = {}
+        self.used, self.wanted = used, used
+        self.used_at = self._started_at = time.monotonic()
+        self._ready_bytes: int | None = None
         self.is_over = False
         self._cgroup: Cgroup | None = None
         self._process: Popen[bytes] | None = None
@@ -96,7 +109,8 @@ class Zygote:
         try:
             if self._hierarchy.version:
                 self._cgroup = self._hierarchy.create(f"zygote-{id(self):x}-{time.monotonic_ns():x}", LIMITS)
-            self._control.send(json.dumps({"preload": PRELOAD}).encode())
+            plan = {"preload": libraries.modules(self.used), "bytes": PRELOAD_BYTES}
+            self._control.send(json.dumps(plan).encode())
             self._process = self._launch(environment, control.fileno(), nursery.fileno(), log_file)
             control.close()
             async with asyncio.timeout(READY_SECONDS):
@@ -109,14 +123,15 @@ class Zygote:
         if not self.report:
             raise NoZygote("its zygote ended while it imported the packages")
         if self.report["native_threads"] != 1:
-            raise NoZygote(f"its packages start {self.report['native_threads']} threads when they are imported")
+            raise Threaded(f"its packages start {self.report['native_threads']} threads when they are imported")
+        self._ready_bytes = self._cgroup.anonymous_bytes() if self._cgroup else None
         self.prepare()
         log.info("zygote ready", environment=self.key.environment.name[:12], **self.report)
 
     def _launch(self, environment: Mapping[str, str], control: int, agent: int, log_file: int) -> Popen[bytes]:
         python = f"{bubblewrap.ENVIRONMENT}/bin/python"
         read_only = (
-            *self._interpreter.mounts,
+            *self.interpreter.mounts,
             (self.key.environment, bubblewrap.ENVIRONMENT),
             (INSIDE, PROGRAMS),
         )
@@ -197,6 +212,30 @@ class Zygote:
     def memory_bytes(self) -> int | None:
         return self._cgroup.memory_bytes() if self._cgroup else None
 
+    def why_stale(self) -> str:
+        """Why another one should take its place, empty when none needs to."""
+        if time.monotonic() - self._started_at > OLD_SECONDS:
+            return "old"
+        if self.wanted - self.used:
+            return f"Spaces import {', '.join(sorted(self.wanted - self.used))}"
+        now = self._cgroup.anonymous_bytes() if self._cgroup else None
+        if now and self._ready_bytes and now > self._ready_bytes * LEAK_FACTOR + LEAK_BYTES:
+            return f"grown from {self._ready_bytes} to {now} bytes"
+        return ""
+
+    def retire(self) -> None:
+        """Fork no more. Its workers live on; what keeps their sandbox stays until `end`."""
+        self.is_over = True
+        if self._next is not None:
+            self._next.cancel()
+        if self._control is not None:
+            self._control.close()
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            spare.give_up()
+            if spare.cgroup is not None:
+                spare.cgroup.remove()
+
     async def end(self) -> None:
         """End it and every worker that still comes from it."""
         self.is_over = True
@@ -223,10 +262,19 @@ class Pool:
         hierarchy: where their control groups go.
         scratch: an empty folder that everybody may enter, mounted over by each.
         log_file: a descriptor for what they print.
+        used: finds the heavy libraries that the Spaces of an Environment import.
     """
 
-    def __init__(self, hierarchy: Hierarchy, scratch: Path, log_file: int) -> None:
-        self._hierarchy, self._scratch, self._log_file = hierarchy, scratch, log_file
+    def __init__(
+        self,
+        hierarchy: Hierarchy,
+        scratch: Path,
+        log_file: int,
+        used: Callable[[Path], Awaitable[frozenset[str]]],
+    ) -> None:
+        self._hierarchy, self._scratch, self._log_file, self._used = hierarchy, scratch, log_file, used
+        self._replacing: dict[Key, asyncio.Task[None]] = {}
+        self._checked_at = 0.0
         self._zygotes: dict[Key, asyncio.Task[Zygote]] = {}
         self._former: list[Zygote] = []
         self._refused: dict[Key, tuple[str, float]] = {}
@@ -250,11 +298,25 @@ class Pool:
             del self._zygotes[key]
             task = None
         if task is None:
-            task = asyncio.create_task(self._start(Zygote(key, interpreter, self._hierarchy, self._scratch), defaults))
+            task = asyncio.create_task(self._start(key, interpreter, defaults))
             self._zygotes[key] = task
         return await asyncio.shield(task)
 
-    async def _start(self, zygote: Zygote, defaults: Mapping[str, str]) -> Zygote:
+    async def _start(self, key: Key, interpreter: Interpreter, defaults: Mapping[str, str]) -> Zygote:
+        used = await self._used(key.environment)
+        try:
+            return await self._try(Zygote(key, interpreter, self._hierarchy, self._scratch, used), defaults)
+        except Threaded:
+            if not used:
+                raise
+        # Which of them it was is not told from outside: without them, its workers import them themselves.
+        self._refused.pop(key, None)
+        bare = Zygote(key, interpreter, self._hierarchy, self._scratch, frozenset())
+        found = await self._try(bare, defaults)
+        found.used = found.wanted = used
+        return found
+
+    async def _try(self, zygote: Zygote, defaults: Mapping[str, str]) -> Zygote:
         try:
             await zygote.start(defaults, self._log_file)
         except BaseException as error:
@@ -265,22 +327,45 @@ class Pool:
             raise
         return zygote
 
-    async def tidy(self) -> None:
-        """End zygotes that nobody used for a while, and sandboxes of dead ones once their last worker is gone."""
+    async def tidy(self, defaults: Mapping[str, str]) -> None:
+        """End zygotes that nobody used for a while, and sandboxes of dead ones once their last worker is gone; begin
+        to replace stale ones."""
         now = time.monotonic()
-        for key, task in list(self._zygotes.items()):
-            if not task.done() or task.cancelled() or task.exception():
-                continue
-            zygote = task.result()
+        for key, zygote in self._ready().items():
             if not zygote.is_alive or (not zygote.births and now - zygote.used_at > UNUSED_SECONDS):
                 del self._zygotes[key]
                 self._former.append(zygote)
         for zygote in [z for z in self._former if not z.births]:
             self._former.remove(zygote)
             await zygote.end()
+        if now - self._checked_at > CHECK_SECONDS:
+            self._checked_at = now
+            for key, zygote in self._ready().items():
+                if (why := zygote.why_stale()) and key not in self._replacing:
+                    log.info("zygote is replaced", environment=key.environment.name[:12], why=why)
+                    self._replacing[key] = asyncio.create_task(self._replace(key, zygote, defaults))
+
+    async def _replace(self, key: Key, stale: Zygote, defaults: Mapping[str, str]) -> None:
+        """Put another one in its place once that is ready; until then it goes on forking."""
+        try:
+            task = asyncio.create_task(self._start(key, stale.interpreter, defaults))
+            with contextlib.suppress(NoZygote):
+                await task
+                self._zygotes[key] = task
+                self._former.append(stale)
+                stale.retire()
+        finally:
+            del self._replacing[key]
+
+    def _ready(self) -> dict[Key, Zygote]:
+        done = {key: t for key, t in self._zygotes.items() if t.done() and not t.cancelled() and not t.exception()}
+        return {key: task.result() for key, task in done.items()}
 
     async def end(self) -> None:
         """End all of them, and their workers."""
+        for replacing in list(self._replacing.values()):
+            replacing.cancel()
+        await asyncio.gather(*self._replacing.values(), return_exceptions=True)
         for task in self._zygotes.values():
             if not task.done():
                 task.cancel()
@@ -291,7 +376,6 @@ class Pool:
 
     def status(self) -> list[dict[str, object]]:
         """For `/status`: what each holds."""
-        done = [t for t in self._zygotes.values() if t.done() and not t.cancelled() and not t.exception()]
         return [
             {
                 "environment": z.key.environment.name,
@@ -299,5 +383,5 @@ class Pool:
                 "memory_bytes": z.memory_bytes(),
                 "imported": z.report.get("imported"),
             }
-            for z in (t.result() for t in done)
+            for z in self._ready().values()
         ]

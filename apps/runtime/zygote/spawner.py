@@ -14,6 +14,7 @@ from typing import Any
 
 from apps.runtime import netns, sdks
 from apps.runtime.spawner import BubblewrapSpawner, Exit, SpawnFailed, WorkerSpec
+from apps.runtime.zygote import libraries
 from apps.runtime.zygote.births import Birth, BirthFailed
 from apps.runtime.zygote.kernel import detached
 from apps.runtime.zygote.pool import NoZygote, Pool, Zygote, ZygoteDied
@@ -200,6 +201,7 @@ class WorkerSpawner:
 
     async def _fork(self, environment: Path, output: int) -> None:
         zygote = await self._pool.get(environment, self.spec.interpreter, sdks.zygote_environment())
+        zygote.wanted |= await asyncio.to_thread(libraries.used_by, self.spec.deployment_folder)
         self._way = ForkSpawner(self.spec, self._hierarchy, zygote)
         await self._way.start(output)
 

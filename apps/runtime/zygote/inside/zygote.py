@@ -2,7 +2,8 @@
 
 Talks to the agent over the sequenced-packet socket CONTROL:
 
-- its first message says what it imported: `{"imported": {name: seconds}, "skipped": {name: why}, "threads": n}`;
+- it is told what to import, and how large it may become by that: `{"preload": [name], "bytes": n}`;
+- its first message says what it imported: `{"imported": {name: [seconds, bytes]}, "skipped": {name: why}, ...}`;
 - a message of the agent is a birth: descriptors alone, the birth's own socket and those of its control groups. The
   zygote forks and closes its copies. All else is between the agent and the child (see `child.py`): a plan with a
   Space's secrets in it never comes through here.
@@ -21,6 +22,7 @@ import socket
 import sys
 import threading
 import time
+from typing import Any
 
 import immortal
 import tokens
@@ -30,12 +32,16 @@ MAX_DESCRIPTORS = 12
 SETTLE_SECONDS = 0.2
 
 
-def preload(names: list[str]) -> tuple[dict[str, float], dict[str, str]]:
-    """Import what is there. What fails to import is left to the app, which will fail the same way, or not ask."""
-    imported: dict[str, float] = {}
+def preload(names: list[str], most_bytes: int) -> tuple[dict[str, list[float]], dict[str, str]]:
+    """Import what is there, until this process has `most_bytes`. What fails to import is left to the app, which will
+    fail the same way, or not ask. Returns seconds and bytes by name, and why others were skipped."""
+    imported: dict[str, list[float]] = {}
     skipped: dict[str, str] = {}
     for name in names:
-        began = time.perf_counter()
+        began, before = time.perf_counter(), resident_bytes()
+        if before > most_bytes:
+            skipped[name] = "the zygote is large enough"
+            continue
         try:
             importlib.import_module(name)
         except ModuleNotFoundError as error:
@@ -44,8 +50,13 @@ def preload(names: list[str]) -> tuple[dict[str, float], dict[str, str]]:
         except BaseException as error:  # a library may do anything while it is imported
             skipped[name] = repr(error)
         else:
-            imported[name] = round(time.perf_counter() - began, 3)
+            imported[name] = [round(time.perf_counter() - began, 3), resident_bytes() - before]
     return imported, skipped
+
+
+def resident_bytes() -> int:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def threads() -> int:
@@ -53,9 +64,9 @@ def threads() -> int:
     return len(os.listdir("/proc/self/task"))
 
 
-def main(control: socket.socket, names: list[str]) -> None:
+def main(control: socket.socket, plan: dict[str, Any]) -> None:
     stop_watching = tokens.watch()
-    imported, skipped = preload(names)
+    imported, skipped = preload(plan["preload"], plan["bytes"])
     warmed = warm.up()
     stop_watching()
     gc.collect()
@@ -73,6 +84,7 @@ def main(control: socket.socket, names: list[str]) -> None:
         "imported": imported,
         "skipped": skipped,
         "warmed": warmed,
+        "bytes": resident_bytes(),
         "immortal_objects": immortal_objects,
         "threads": threading.active_count(),
         "native_threads": threads(),
@@ -104,5 +116,4 @@ def reap() -> None:
 if __name__ == "__main__":
     control = socket.socket(fileno=int(sys.argv[1]))
     control.set_inheritable(False)
-    plan = json.loads(control.recv(65536))
-    main(control, plan["preload"])
+    main(control, json.loads(control.recv(65536)))
