@@ -8,3 +8,7 @@ class RuntimeConfig(AppConfig):
 
     def ready(self) -> None:
         from apps.runtime import receivers  # noqa: F401
+        from apps.runtime.selectors import run_facts
+        from apps.spaces.runs import set_run_facts
+
+        set_run_facts(run_facts)

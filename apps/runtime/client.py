@@ -27,6 +27,7 @@ __all__ = [
     "StartRefused",
     "WorkerGone",
     "agent_status",
+    "clear_storage",
     "ensure_worker",
     "report_activity",
     "restart_worker",
@@ -97,8 +98,14 @@ async def report_activity(open_requests: Mapping[int, int]) -> None:
     await _call("/activity", {str(space): count for space, count in open_requests.items()}, ANSWER_SECONDS)
 
 
+async def clear_storage() -> None:
+    """Delete what Spaces that are gone have kept. It also happens by itself, a little later."""
+    await _call("/clear-storage", {}, ANSWER_SECONDS)
+
+
 async def agent_status() -> dict[str, Any]:
-    """What the agent holds: `node`, `capabilities` and `workers` with their Space, state, port, memory and age."""
+    """What the agent holds: `node`, `memory`, `capabilities`, `zygotes`, and `workers` with their Space, port,
+    memory and age."""
     return await _call("/status", {}, ANSWER_SECONDS)
 
 

@@ -34,6 +34,7 @@ class Worker(models.Model):
     node = models.ForeignKey(Node, on_delete=models.CASCADE, related_name="workers")
     state = models.CharField(max_length=8, choices=State, default=State.STARTING)
     port = models.PositiveIntegerField(help_text="Inside the worker's own network namespace.")
+    given = models.JSONField(default=dict, help_text="The plan and the limits that it was started with.")
     spawner_state = models.JSONField(default=dict, help_text="What the spawner needs to find it again.")
     started_at = models.DateTimeField(default=timezone.now)
     ready_at = models.DateTimeField(null=True, blank=True)
@@ -43,3 +44,15 @@ class Worker(models.Model):
     class Meta:
         ordering = ["-started_at"]
         indexes = [models.Index(fields=["space", "state"], name="worker_space_state_idx")]
+
+
+class Storage(models.Model):
+    """What a Space keeps at `/data`, and on which node: an image of a file system (`apps.sandbox.volumes`). Without a
+    Space it is to be deleted by that node's agent."""
+
+    name = models.UUIDField(primary_key=True, help_text="Of the image; the id of the Space's repository.")
+    space = models.OneToOneField(Space, null=True, on_delete=models.SET_NULL, related_name="storage")
+    node = models.CharField(max_length=100)
+    used_bytes = models.PositiveBigIntegerField(default=0)
+    measured_at = models.DateTimeField(default=timezone.now)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 from django.db.models import Count
@@ -12,12 +14,16 @@ from django.db.models import Count
 from apps.builds.models import Build, Deployment
 from apps.runtime import sdks
 from apps.runtime.errors import StartRefused
-from apps.runtime.models import Worker
+from apps.runtime.models import Storage, Worker
 from apps.runtime.spawner import WorkerSpec
+from apps.runtime.storage import image_of
+from apps.sandbox import volumes
 from apps.sandbox.cgroups import Limits
 from apps.sandbox.interpreters import Interpreter, default_interpreter, find_interpreters
+from apps.spaces import plans
 from apps.spaces.encryption import decrypt
-from apps.spaces.models import SDK, Space, Stage
+from apps.spaces.models import SDK, Plan, Space, Stage
+from apps.spaces.runs import RunFacts
 
 BY_A_VISIT = frozenset({Stage.RUNNING, Stage.SLEEPING, Stage.APP_STARTING})
 """Stages from which a request may start a Space; from the others only its owner's doing starts it again."""
@@ -25,12 +31,23 @@ BY_A_VISIT = frozenset({Stage.RUNNING, Stage.SLEEPING, Stage.APP_STARTING})
 
 @dataclass(frozen=True)
 class StartPlan:
-    """What to start for a Space, read from the database in one go."""
+    """What to start for a Space, read from the database in one go.
+
+    Attributes:
+        spec: one worker.
+        deployment_id: what it runs.
+        revision: of the repository.
+        sleep_seconds: without use, after which it sleeps; 0 for never.
+        given: plan and limits, for the worker's row.
+        replicas: workers it may have at once.
+    """
 
     spec: WorkerSpec
     deployment_id: int
     revision: str
     sleep_seconds: int
+    given: dict[str, object]
+    replicas: int = 1
 
 
 def start_plan(space_id: int, *, stages: frozenset[Stage] | None = None) -> StartPlan:
@@ -40,11 +57,10 @@ def start_plan(space_id: int, *, stages: frozenset[Stage] | None = None) -> Star
         stages: refuse unless the Space is in one of these.
 
     Raises:
-        StartRefused: it is gone, withheld, paused, not in one of `stages`, without a deployment, static, or what it
-        was built
-            with is no longer there.
+        StartRefused: it is gone, withheld, paused, not in one of `stages`, without a deployment, static, or what it was
+            built with is no longer there, or what it keeps cannot be had here.
     """
-    space = Space.objects.select_related("owner").filter(pk=space_id).exclude(stage=Stage.DELETING).first()
+    space = Space.objects.select_related("owner", "plan").filter(pk=space_id).exclude(stage=Stage.DELETING).first()
     if space is None:
         raise StartRefused(Stage.DELETING, "This Space does not exist any more.")
     if space.is_withheld:
@@ -62,7 +78,7 @@ def start_plan(space_id: int, *, stages: frozenset[Stage] | None = None) -> Star
         raise StartRefused(Stage.RUNNING, "A static Space needs no worker.")
     environment, interpreter = _environment(deployment)
     variables = sdks.environment(deployment, space.slug, _variables(space))
-    sleep_seconds = settings.PORTICO_SLEEP_SECONDS if space.sleep_seconds is None else space.sleep_seconds
+    plan = plans.plan_of(space)
     spec = WorkerSpec(
         worker_id=uuid.uuid4(),
         space_id=space.pk,
@@ -73,11 +89,20 @@ def start_plan(space_id: int, *, stages: frozenset[Stage] | None = None) -> Star
         environment=variables,
         port=deployment.app_port,
         health_path=sdks.health_path(deployment),
-        limits=worker_limits(),
+        limits=worker_limits(plan),
         startup_seconds=deployment.startup_seconds,
         not_forkable=sdks.not_forkable(deployment, variables),
+        storage=_storage(space) if plan.storage_bytes else None,
+        egress=plan.egress,
     )
-    return StartPlan(spec, deployment.pk, deployment.revision, sleep_seconds)
+    return StartPlan(
+        spec,
+        deployment.pk,
+        deployment.revision,
+        sleep_seconds=plans.sleep_seconds(space, plan),
+        given={"plan": plan.slug, **plans.resources(plan)},
+        replicas=plan.replicas,
+    )
 
 
 def current_deployment(space_id: int) -> Deployment | None:
@@ -88,13 +113,42 @@ def deployment_folder(deployment_id: int) -> Path:
     return Path(settings.PORTICO_DATA) / "deployments" / str(deployment_id)
 
 
-def worker_limits() -> Limits:
+def worker_limits(plan: Plan) -> Limits:
+    """What a worker may use; where the plan says nothing, the portal's settings."""
+    given = plans.resources(plan)
     return Limits(
-        memory_bytes=settings.PORTICO_WORKER_MEMORY_BYTES,
-        processes=settings.PORTICO_WORKER_PROCESSES,
-        cpus=settings.PORTICO_WORKER_CPUS,
-        disk_bytes=settings.PORTICO_WORKER_DISK_BYTES,
+        memory_bytes=int(given["memory_bytes"]),
+        processes=int(given["processes"]),
+        cpus=given["cpus"],
+        disk_bytes=int(given["disk_bytes"]),
+        storage_bytes=plan.storage_bytes,
     )
+
+
+def run_facts(space: Space) -> RunFacts:
+    """For the Space's pages: its newest worker, and what it keeps."""
+    facts = RunFacts()
+    if worker := Worker.objects.filter(space=space).first():
+        facts = replace(
+            facts,
+            started_at=worker.started_at,
+            is_running=worker.state in (Worker.State.STARTING, Worker.State.READY),
+            way=_way(worker.spawner_state),
+            given=worker.given,
+        )
+    if kept := Storage.objects.filter(space=space).first():
+        facts = replace(facts, storage_used_bytes=kept.used_bytes, storage_measured_at=kept.measured_at)
+    return facts
+
+
+def _way(state: Mapping[str, Any]) -> str:
+    """How a worker was started, in words for its owner; empty while that is not known."""
+    if state.get("way") == "fork":
+        return "by a fork of a process that had imported its packages already, the quick way"
+    if state.get("way") == "fresh":
+        why = state.get("why_fresh")
+        return f"by a fresh interpreter: {why}" if why else "by a fresh interpreter"
+    return ""
 
 
 def true_stage(space: Space) -> tuple[Stage, str]:
@@ -127,7 +181,7 @@ def spec_of_former(worker: Worker) -> WorkerSpec:
         environment={},
         port=worker.port,
         health_path="/",
-        limits=worker_limits(),
+        limits=worker_limits(plans.default_plan()),
         startup_seconds=0,
     )
 
@@ -152,6 +206,26 @@ def environments_most_in_use(limit: int) -> list[tuple[Path, Interpreter]]:
         if interpreter is not None and folder.is_dir():
             found.append((folder, interpreter))
     return found
+
+
+def _storage(space: Space) -> Path:
+    """The image of what it keeps.
+
+    Raises:
+        StartRefused: it cannot be had on this machine: the app would write what would be lost.
+    """
+    if why := volumes.unsupported():
+        raise StartRefused(
+            Stage.RUNTIME_ERROR,
+            f"Its hardware keeps files at /data, which this machine cannot do: {why}. It is not started without, since "
+            "what it wrote there would be lost. Choose hardware without storage, or ask the administrator.",
+        )
+    kept = Storage.objects.filter(space=space).first()
+    if kept is not None and kept.node != settings.PORTICO_NODE:
+        raise StartRefused(
+            Stage.RUNTIME_ERROR, f"What it keeps at /data is on the node {kept.node}, and it cannot run elsewhere."
+        )
+    return image_of(space.repository)
 
 
 def _variables(space: Space) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +12,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from apps.builds.models import Build, Deployment
-from apps.runtime.models import Node, Worker
+from apps.runtime.models import Node, Storage, Worker
 from apps.runtime.selectors import true_stage
 from apps.spaces import events, signals
 from apps.spaces.models import SDK, Space, Stage
@@ -33,14 +34,20 @@ def _to_run(space_id: int) -> Space | None:
 
 
 @transaction.atomic
-def worker_starting(worker_id: UUID, space_id: int, deployment_id: int, port: int) -> bool:
-    """A worker is about to be started. False when its Space must not run any more, or its deployment is gone."""
+def worker_starting(
+    worker_id: UUID, space_id: int, deployment_id: int, port: int, given: Mapping[str, object] | None = None
+) -> bool:
+    """A worker is about to be started, with the plan and limits `given`. False when its Space must not run any more, or
+    its deployment is gone. If it keeps something, that is noted before it is there, so that it is never forgotten."""
     space = _to_run(space_id)
     if space is None or not Deployment.objects.filter(pk=deployment_id, space=space).exists():
         return False
     Worker.objects.create(
-        pk=worker_id, space=space, deployment_id=deployment_id, node_id=settings.PORTICO_NODE, port=port
-    )
+        pk=worker_id, space=space, deployment_id=deployment_id, node_id=settings.PORTICO_NODE, port=port,
+        given=given or {},
+    )  # fmt: skip
+    if given and given.get("storage_bytes"):
+        Storage.objects.get_or_create(pk=space.repository, defaults={"space": space, "node": settings.PORTICO_NODE})
     set_stage(space_id, Stage.APP_STARTING)
     return True
 
@@ -71,6 +78,22 @@ def worker_ended(worker_id: UUID, space_id: int, reason: str) -> None:
         state=Worker.State.ENDED, ended_at=timezone.now(), end_reason=reason
     )
     events.route_changed(space_id)
+
+
+@transaction.atomic
+def note_storage(used_bytes: Mapping[UUID, int]) -> None:
+    """How much Spaces keep, by the name of their storage."""
+    for name, used in used_bytes.items():
+        Storage.objects.filter(pk=name).update(used_bytes=used, measured_at=timezone.now())
+
+
+def storages_to_delete() -> list[UUID]:
+    """What Spaces that are gone have kept on this node."""
+    return list(Storage.objects.filter(space=None, node=settings.PORTICO_NODE).values_list("pk", flat=True))
+
+
+def storage_deleted(name: UUID) -> None:
+    Storage.objects.filter(pk=name, space=None).delete()
 
 
 def was_woken(space_id: int) -> bool:

@@ -41,6 +41,7 @@ from apps.sandbox.bubblewrap import Sandbox
 from apps.sandbox.cgroups import Cgroup, Hierarchy, Limits
 from apps.sandbox.interpreters import Interpreter
 from apps.sandbox.users import own, user_of_space
+from apps.sandbox.volumes import Volume
 
 START_SECONDS = 20
 
@@ -62,6 +63,8 @@ class WorkerSpec:
         limits: memory, processes, processors, disk.
         startup_seconds: how long it may take until it answers.
         not_forkable: why it must be started by a fresh interpreter; empty when it may be forked from a zygote.
+        storage: the image of what it keeps, seen at `/data`, of `limits.storage_bytes`. None: it keeps nothing.
+        egress: whether it may reach the internet.
     """
 
     worker_id: UUID
@@ -76,6 +79,8 @@ class WorkerSpec:
     limits: Limits
     startup_seconds: float
     not_forkable: str = ""
+    storage: Path | None = None
+    egress: bool = True
 
 
 @dataclass(frozen=True)
@@ -157,10 +162,11 @@ class BubblewrapSpawner:
         spec: what to run.
         hierarchy: where its control group goes.
         scratch: an empty folder of the node, mounted over by each worker in its own mount namespace.
+        volume: what it keeps, for as long as it runs.
     """
 
-    def __init__(self, spec: WorkerSpec, hierarchy: Hierarchy, scratch: Path) -> None:
-        self.spec, self._hierarchy, self._scratch = spec, hierarchy, scratch
+    def __init__(self, spec: WorkerSpec, hierarchy: Hierarchy, scratch: Path, volume: Volume | None = None) -> None:
+        self.spec, self._hierarchy, self._scratch, self._volume = spec, hierarchy, scratch, volume
         self._cgroup: Cgroup | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._ended = asyncio.Event()
@@ -176,16 +182,19 @@ class BubblewrapSpawner:
             raise SpawnFailed(f"Its control group could not be made: {error}.") from error
         info, info_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         user = user_of_space(self.spec.space_id)
+        data: int | None = None
         try:
             if user is not None:
                 await asyncio.to_thread(own, self.spec.deployment_folder, user)
+            if self._volume is not None:
+                data = self._volume.mount()
             # In this very thread: the sandbox ends with the thread that started it.
             self._process = launch.start(
                 self._sandbox(),
                 self.spec.argv,
                 limits=self.spec.limits,
                 cgroup=self._cgroup,
-                scratch=launch.Scratch(self._scratch, self.spec.limits.disk_bytes, self.spec.deployment_folder),
+                scratch=launch.Scratch(self._scratch, self.spec.limits.disk_bytes, self.spec.deployment_folder, data),
                 stdout=output,
                 stderr=output,
                 info_fd=info_write,
@@ -210,6 +219,8 @@ class BubblewrapSpawner:
             os.close(info)
             if info_write >= 0:
                 os.close(info_write)
+            if data is not None:
+                os.close(data)
 
     def _sandbox(self) -> Sandbox:
         spec = self.spec

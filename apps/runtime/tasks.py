@@ -38,6 +38,7 @@ def stop_worker(space_id: int) -> None:
 
 @shared_task(**PATIENCE)
 def clear_deleted_space(space_id: int) -> None:
-    """End the worker of a Space that is gone, then forget what it printed."""
+    """End the worker of a Space that is gone, then forget what it kept and printed."""
     async_to_sync(client.stop_worker)(space_id)
+    async_to_sync(client.clear_storage)()
     delete_logs(space_id)

@@ -15,6 +15,7 @@ from pathlib import Path
 PROGRAM = "bwrap"
 HOME = "/home/user"
 APP = "/app"
+DATA = "/data"
 ENVIRONMENT = "/opt/environment"
 USER_ID = 1000
 PATH = f"{ENVIRONMENT}/bin:/usr/local/bin:/usr/bin:/bin"
@@ -126,8 +127,10 @@ class Sandbox:
         if self.for_zygote:
             # Its workers are other users than it is, and must find what is mounted for them.
             above = {str(p) for _, target in self.read_only for p in Path(target).parents}
-            for place in sorted((above | {"/home", APP}) - {"/", "/usr"}):
+            for place in sorted((above | {"/home", "/mnt", APP}) - {"/", "/usr"}):
                 yield from ("--perms", "0755", "--dir", place)
+            # Leads nowhere but in workers that keep something: others see no such folder, as `os.path.exists` says.
+            yield from ("--symlink", "mnt/data", DATA)
             return
         for name in READ_ONLY_PROC:
             if Path("/proc", name).exists():

@@ -30,6 +30,7 @@ class Limits:
         cpus: processors' worth of time, fractions allowed.
         disk_bytes: files it may keep in its writable folders.
         open_files: per process.
+        storage_bytes: files that outlive it; 0 for none.
     """
 
     memory_bytes: int
@@ -37,6 +38,7 @@ class Limits:
     cpus: float
     disk_bytes: int
     open_files: int = 4096
+    storage_bytes: int = 0
 
 
 @dataclass(frozen=True)

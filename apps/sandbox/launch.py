@@ -30,16 +30,20 @@ class Scratch:
             over it in a mount namespace of its own.
         bytes: for all of it together.
         overlay: a folder on the host.
+        data: a mount attached nowhere (`apps.sandbox.volumes`), for `/data`; not counted in `bytes`.
     """
 
     mount_point: Path
     bytes: int
     overlay: Path | None = None
+    data: int | None = None
 
     def mounts(self) -> tuple[tuple[Path, str], ...]:
         targets = {"tmp": "/tmp", "home": bubblewrap.HOME, "shm": "/dev/shm"}  # noqa: S108 paths inside the sandbox
         if self.overlay is not None:
             targets["app"] = bubblewrap.APP
+        if self.data is not None:
+            targets["data"] = bubblewrap.DATA
         return tuple((self.mount_point / name, target) for name, target in targets.items())
 
 
@@ -85,6 +89,9 @@ def start(
         sandbox = replace(sandbox, etc=places[0], read_only=tuple(zip(places[1:], targets, strict=True)))
     arguments_fd = in_memory("bubblewrap-arguments", b"".join(os.fsencode(a) + b"\0" for a in sandbox.arguments()))
     given = [arguments_fd, *pass_fds]
+    data = scratch.data if scratch else None
+    if data is not None:
+        given.append(data)
     options = ["--args", str(arguments_fd)]
     if info_fd is not None:
         given.append(info_fd)
@@ -105,6 +112,7 @@ def start(
                 "overlay": scratch.overlay and str(scratch.overlay),
                 "owner": users[0] if users else os.geteuid(),
                 "shown": shown,
+                "data": data,
             },
             "users": users,
             "argv": [shutil.which(bubblewrap.PROGRAM) or bubblewrap.PROGRAM, *options, "--", *command],
@@ -121,7 +129,7 @@ def start(
         )
     finally:
         for descriptor in given:
-            if descriptor not in (*pass_fds, info_fd):
+            if descriptor not in (*pass_fds, info_fd, data):
                 os.close(descriptor)
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 CLONE_NEWNS, CLONE_NEWUSER = 0x00020000, 0x10000000
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 2, 4, 32, 4096, 16384, 1 << 18
+SYS_MOVE_MOUNT, AT_FDCWD, MOVE_MOUNT_F_EMPTY_PATH = 429, -100, 4
 PR_SET_PDEATHSIG = 1
 OOM_SCORE = "500"
 FAILED = 125
@@ -49,9 +50,19 @@ def enter_namespaces() -> None:
     mount("none", "/", "", MS_REC | MS_PRIVATE)
 
 
-def mount_scratch(folder: str, size: int, overlay: str | None, owner: int, shown: list[str]) -> None:
-    """One tmpfs of `size` bytes for everything the process may write, `overlay` made to look writable on it, and, by
-    their number, the files and folders of `shown`, which the user that it becomes could not reach where they are."""
+def attach(tree: int, target: str) -> None:
+    """Mount the tree of the descriptor `tree`, which is attached nowhere yet, at `target`, and close it."""
+    numbers = (ctypes.c_long(SYS_MOVE_MOUNT), ctypes.c_int(tree), b"", ctypes.c_int(AT_FDCWD), target.encode())
+    call("syscall", *numbers, ctypes.c_uint(MOVE_MOUNT_F_EMPTY_PATH))
+    os.close(tree)
+
+
+def mount_scratch(
+    *, folder: str, size: int, overlay: str | None, owner: int, shown: list[str], data: int | None
+) -> None:
+    """One tmpfs of `size` bytes for everything the process may write, `overlay` made to look writable on it, by their
+    number, the files and folders of `shown`, which the user that it becomes could not reach where they are, and the
+    mount `data`."""
     in_user_namespace = Path("/proc/self/uid_map").read_text().split() != ["0", "0", "4294967295"]
     sources = [os.open(path, os.O_PATH | os.O_CLOEXEC) for path in shown]
     if overlay is not None:
@@ -63,6 +74,9 @@ def mount_scratch(folder: str, size: int, overlay: str | None, owner: int, shown
     for name in ("tmp", "home", "shm", "lower", "upper", "work", "app"):
         Path(name).mkdir(mode=0o700 if name in {"tmp", "home", "shm", "work"} else 0o755)
         os.chown(name, owner, owner)
+    if data is not None:
+        Path("data").mkdir()
+        attach(data, "data")
     Path("shown").mkdir(mode=0o711)
     for number, source in enumerate(sources[: len(shown)]):
         place = Path("shown", str(number))

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from apps.sandbox import cgroups, launch, seccomp
+from apps.sandbox import cgroups, launch, seccomp, volumes
 from apps.sandbox.bubblewrap import PROGRAM, Sandbox
 from apps.sandbox.interpreters import find_interpreters
 
@@ -34,6 +34,7 @@ def machine_report() -> list[dict[str, Any]]:
         _landlock(),
         _seccomp(),
         _own_user(),
+        _storage(),
     ]
 
 
@@ -114,6 +115,12 @@ def _seccomp() -> dict[str, Any]:
     if seccomp.program() is None:
         return _check("seccomp", False, "libseccomp is missing; install the Debian package libseccomp2", needed=False)
     return _check("seccomp", True, f"sandboxed code may make {len(seccomp.ALLOWED)} system calls", needed=False)
+
+
+def _storage() -> dict[str, Any]:
+    why = volumes.unsupported()
+    detail = f"Spaces whose plan grants it are not started: {why}" if why else "file systems with a quota, at /data"
+    return _check("storage", not why, detail, needed=False)
 
 
 def _own_user() -> dict[str, Any]:

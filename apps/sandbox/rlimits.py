@@ -16,7 +16,7 @@ def rlimits_for(limits: Limits, cgroup: Cgroup | None) -> dict[str, int]:
         "RLIMIT_CORE": 0,
         "RLIMIT_NOFILE": limits.open_files,
         # A little more than may be kept, so that a full disk is told as that, and not as a file that is too large.
-        "RLIMIT_FSIZE": limits.disk_bytes + 1024**2,
+        "RLIMIT_FSIZE": max(limits.disk_bytes, limits.storage_bytes) + 1024**2,
     }
     if "memory" not in counted:
         found["RLIMIT_DATA"] = limits.memory_bytes

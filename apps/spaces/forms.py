@@ -47,21 +47,6 @@ class VariableForm(forms.Form):
         return value.replace("\r\n", "\n")
 
 
-class SleepForm(forms.Form):
-    sleep_seconds = forms.TypedChoiceField(
-        coerce=lambda value: int(value) or None,
-        empty_value=None,
-        choices=[
-            (0, "The portal's default"),
-            (300, "5 minutes"),
-            (900, "15 minutes"),
-            (3600, "1 hour"),
-            (86400, "1 day"),
-            (604800, "1 week"),
-        ],
-    )
-
-
 class EditForm(forms.Form):
     path = forms.CharField(max_length=1024)
     text = forms.CharField(max_length=2_000_000, strip=False, required=False, widget=forms.Textarea)

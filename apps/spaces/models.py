@@ -37,6 +37,58 @@ class SDK(models.TextChoices):
     PYTHON = "python", "Python"
 
 
+class Plan(models.Model):
+    """What a Space's worker may use, called hardware on pages. The administrator defines them. An empty limit is the
+    portal's setting (PORTICO_WORKER_…, PORTICO_SLEEP_SECONDS), read when a worker starts."""
+
+    slug = models.SlugField(
+        max_length=40, primary_key=True, help_text="As clients write it: cpu-basic. Fixed once made."
+    )
+    name = models.CharField(max_length=60)
+    description = models.CharField(max_length=200, blank=True)
+    memory_bytes = models.PositiveBigIntegerField("memory", null=True, blank=True)
+    cpus = models.FloatField(
+        "processors", null=True, blank=True, help_text="Processor time in cores: 0.5 is half of one."
+    )
+    processes = models.PositiveIntegerField(null=True, blank=True, help_text="Processes and threads at once.")
+    disk_bytes = models.PositiveBigIntegerField(
+        "disk", null=True, blank=True, help_text="Writable, and thrown away when the worker ends."
+    )
+    storage_bytes = models.PositiveBigIntegerField(
+        "persistent storage", default=0, help_text="Kept at /data over restarts and sleeps. 0: none."
+    )
+    replicas = models.PositiveSmallIntegerField(default=1, help_text="Workers that a Space may have at once, at most.")
+    sleep_seconds = models.PositiveIntegerField(
+        "sleeps after",
+        null=True,
+        blank=True,
+        help_text="Idle time after which a Space that chose none sleeps. 0: never.",
+    )
+    may_choose_sleep = models.BooleanField("owners may choose when it sleeps", default=True)
+    longest_sleep_seconds = models.PositiveIntegerField(
+        "the longest they may choose", null=True, blank=True, help_text="Empty: any of the times that are offered."
+    )
+    may_never_sleep = models.BooleanField("they may choose never", default=False)
+    egress = models.BooleanField("reaches the internet", default=True)
+    is_default = models.BooleanField(default=False, help_text="Of Spaces whose owner chose none.")
+    for_everyone = models.BooleanField("any owner may choose it", default=True, help_text="Otherwise staff assign it.")
+
+    class Meta:
+        verbose_name = "plan (hardware)"
+        verbose_name_plural = "plans (hardware)"
+        ordering = ["-is_default", "memory_bytes", "slug"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["is_default"], condition=models.Q(is_default=True), name="plan_one_default",
+            ),
+            models.CheckConstraint(condition=models.Q(replicas__gte=1), name="plan_has_a_replica"),
+            models.CheckConstraint(condition=models.Q(cpus=None) | models.Q(cpus__gt=0), name="plan_has_a_processor"),
+        ]  # fmt: skip
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class Space(models.Model):
     """`owner/name`: a repository of files plus settings, served at its own subdomain."""
 
@@ -65,7 +117,15 @@ class Space(models.Model):
     color_to = models.CharField(max_length=10, blank=True)
     short_description = models.CharField(max_length=300, blank=True)
     disable_embedding = models.BooleanField(default=False)
-    sleep_seconds = models.PositiveIntegerField(null=True, blank=True, help_text="Empty: the portal's default.")
+    plan = models.ForeignKey(
+        Plan,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="spaces",
+        help_text="Empty: the default one.",
+    )
+    sleep_seconds = models.PositiveIntegerField(null=True, blank=True, help_text="Empty: its plan's. 0: never.")
 
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
     created_at = models.DateTimeField(default=timezone.now, editable=False)

@@ -89,13 +89,6 @@ def set_visibility(space: Space, visibility: str) -> None:
 
 
 @transaction.atomic
-def set_sleep(space: Space, seconds: int | None) -> None:
-    """Say after how much idle time the Space sleeps; None is the portal's default."""
-    space.sleep_seconds = seconds
-    space.save(update_fields=["sleep_seconds"])
-
-
-@transaction.atomic
 def set_embedding(space: Space, *, disabled: bool) -> None:
     """Say whether other sites may show the Space."""
     space.disable_embedding = disabled

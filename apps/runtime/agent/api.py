@@ -40,6 +40,10 @@ def application(agent: Agent) -> web.Application:
         agent.note_activity({int(space): int(count) for space, count in (await request.json()).items()})
         return _answer({})
 
+    async def clear_storage(request: web.Request) -> web.Response:
+        await agent.clear_storage()
+        return _answer({})
+
     async def status(request: web.Request) -> web.Response:
         return _answer(agent.status())
 
@@ -61,6 +65,7 @@ def application(agent: Agent) -> web.Application:
     app.router.add_post(r"/spaces/{space:\d+}/stop", stop)
     app.router.add_post(r"/spaces/{space:\d+}/restart", restart)
     app.router.add_post("/activity", activity)
+    app.router.add_post("/clear-storage", clear_storage)
     app.router.add_post("/status", status)
     return app
 

@@ -29,12 +29,14 @@ from apps.runtime.agent.sockets import SocketServer
 from apps.runtime.errors import StartRefused
 from apps.runtime.selectors import deployments_of, environments_most_in_use, spec_of_former
 from apps.runtime.spawner import WorkerSpec
+from apps.runtime.storage import Storages
 from apps.runtime.zygote import libraries
 from apps.runtime.zygote.pool import NoZygote, Pool
 from apps.runtime.zygote.spawner import WorkerSpawner
 from apps.sandbox import cgroups
 from apps.sandbox.interpreters import find_interpreters
 from apps.sandbox.report import machine_report
+from apps.spaces import plans
 from apps.spaces.models import Space, Stage
 
 log = structlog.get_logger(__name__)
@@ -61,6 +63,7 @@ class Agent:
         # Everybody may enter it, as the users that workers run as must.
         self._scratch = Path("/run", self._group) if os.geteuid() == 0 else settings.PORTICO_RUN / "scratch"
         self._zygotes = Pool(self._hierarchy, self._scratch, 2, heavy_libraries)
+        self._storages = Storages()
         self._capabilities: dict[str, Any] = {}
         self._background: set[asyncio.Task[Any]] = set()
 
@@ -112,10 +115,17 @@ class Agent:
             if space_id in self._keepers:
                 self._keepers[space_id].note_activity()
 
+    async def clear_storage(self) -> None:
+        """Delete what Spaces that are gone have kept here."""
+        for name in await in_database(services.storages_to_delete)():
+            if await self._storages.delete(name):
+                await in_database(services.storage_deleted)(name)
+
     def status(self) -> dict[str, Any]:
         now = time.monotonic()
         return {
             "node": settings.PORTICO_NODE,
+            "memory": {"available_bytes": available_memory(), "total_bytes": total_memory()},
             "capabilities": self._capabilities,
             "zygotes": self._zygotes.status(),
             "workers": [
@@ -130,7 +140,7 @@ class Agent:
         }
 
     def _make_spawner(self, spec: WorkerSpec) -> WorkerSpawner:
-        return WorkerSpawner(spec, self._hierarchy, self._scratch, self._zygotes)
+        return WorkerSpawner(spec, self._hierarchy, self._scratch, self._zygotes, self._storages)
 
     def _spawner_of(self, worker_id: UUID) -> Any:
         live = self.workers.get(worker_id)
@@ -191,6 +201,8 @@ class Agent:
                 keeper.sleep_seconds = rows[space_id]
             elif keeper.current is not None:
                 self._spawn(keeper.stop("Its Space may not run."))
+        await in_database(services.note_storage)(self._storages.measured())
+        await self.clear_storage()
         waiting = [s for s in await in_database(services.spaces_to_start)() if self.keeper(s).is_idle]
         if waiting:
             self._spawn(self._start_each(waiting))
@@ -219,6 +231,8 @@ class Agent:
         for outcome in await asyncio.gather(*ends, return_exceptions=True):
             if isinstance(outcome, BaseException):
                 log.error("worker not ended properly", error=repr(outcome))
+        with contextlib.suppress(DatabaseError):
+            await in_database(services.note_storage)(self._storages.measured())
 
     async def _end_former_workers(self) -> None:
         """End what a killed agent left, by its rows and by its control groups, and make the stages true."""
@@ -238,21 +252,29 @@ async def heavy_libraries(environment: Path) -> frozenset[str]:
 
 def available_memory() -> int:
     """Bytes that may be had without swapping, as the kernel estimates them (proc_meminfo(5))."""
+    return _memory("MemAvailable:")
+
+
+def total_memory() -> int:
+    return _memory("MemTotal:")
+
+
+def _memory(name: str) -> int:
     for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable:"):
+        if line.startswith(name):
             return int(line.split()[1]) * 1024
     return sys.maxsize
 
 
 def _settings_of(space_ids: list[int]) -> dict[int, int]:
     """`sleep_seconds` of those Spaces that may run."""
-    spaces = Space.objects.filter(
-        pk__in=space_ids, paused_at=None, taken_down_at=None, owner__suspended_at=None
-    ).exclude(stage__in=(Stage.DELETING, Stage.SLEEPING))
-    return {
-        pk: settings.PORTICO_SLEEP_SECONDS if seconds is None else seconds
-        for pk, seconds in spaces.values_list("pk", "sleep_seconds")
-    }
+    default = plans.default_plan()
+    spaces = (
+        Space.objects.select_related("plan")
+        .filter(pk__in=space_ids, paused_at=None, taken_down_at=None, owner__suspended_at=None)
+        .exclude(stage__in=(Stage.DELETING, Stage.SLEEPING))
+    )
+    return {space.pk: plans.sleep_seconds(space, space.plan or default) for space in spaces}
 
 
 def _lock_node() -> Any:

@@ -29,6 +29,7 @@ from apps.runtime.agent.readiness import Ended, NeverReady, until_ready
 from apps.runtime.errors import StartRefused
 from apps.runtime.selectors import BY_A_VISIT, StartPlan, start_plan
 from apps.runtime.spawner import Spawner, SpawnerFactory, SpawnFailed
+from apps.sandbox.cgroups import Limits
 from apps.spaces.logs import LogWriter
 from apps.spaces.models import Stage
 from apps.spaces.stages import set_stage
@@ -218,6 +219,10 @@ class Keeper:
         async with self._lock:
             plan = await self._plan(stages)
             self.sleep_seconds = plan.sleep_seconds
+            if self.current is not None and _limits_of(self.current).storage_bytes != plan.spec.limits.storage_bytes:
+                # A file system in use cannot be made larger, so this once the new worker waits for the end of the old.
+                outgrown, self.current = self.current, None
+                await self._end(outgrown, "What it may keep at /data has changed.")
             live = Live(plan, self._spawner(plan.spec), Output(self._open_log(plan)), plan.spec.port)
             try:
                 await self._bring_up(live)
@@ -239,7 +244,7 @@ class Keeper:
         """Start it and wait until it answers; the database knows of every step."""
         spec = live.plan.spec
         if not await in_database(services.worker_starting)(
-            spec.worker_id, self.space_id, live.plan.deployment_id, spec.port
+            spec.worker_id, self.space_id, live.plan.deployment_id, spec.port, live.plan.given
         ):
             raise StartRefused(Stage.STOPPED, WITHDRAWN)
         self._workers[spec.worker_id] = live
@@ -343,6 +348,10 @@ class Keeper:
     def forget(self) -> None:
         """Free what an idle keeper holds."""
         self._close_log()
+
+
+def _limits_of(live: Live) -> Limits:
+    return live.plan.spec.limits
 
 
 def _complaint(error: Exception, live: Live) -> str:

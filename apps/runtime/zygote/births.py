@@ -51,15 +51,21 @@ class Birth:
         """
         return await self._until(self._outside)
 
-    async def enter(self, plan: int, output: int, files: int) -> int:
+    async def enter(self, plan: int, output: int, files: int, *kept: int) -> int:
         """Give it a Space, once its user is mapped, and wait until it is in its sandbox without rights, right before
         the app's code. Returns `init`.
+
+        Args:
+            plan: a descriptor of the plan.
+            output: where it prints.
+            files: a detached mount of the demo's files.
+            kept: one of its storage, if it has any.
 
         Raises:
             BirthFailed: it did not come so far.
             OSError: it has ended.
         """
-        socket.send_fds(self._channel, [b"mapped"], [plan, output, files])
+        socket.send_fds(self._channel, [b"mapped"], [plan, output, files, *kept])
         return await self._until(self._inside)
 
     async def _until(self, point: asyncio.Future[int]) -> int:

@@ -36,7 +36,8 @@ SPARE_SECONDS = 0.5
 """How long after a birth the next spare child is made: not while the former one starts its app."""
 UNUSED_SECONDS = 1800.0
 RETRY_SECONDS = 60.0
-LIMITS = Limits(memory_bytes=2 * 1024**3, processes=4096, cpus=2.0, disk_bytes=16 * 1024**2)
+LIMITS = Limits(memory_bytes=2 * 1024**3, processes=4096, cpus=2.0, disk_bytes=16 * 1024**2, storage_bytes=2**50)
+"""It keeps no files. Its forks may: how large one may be (RLIMIT_FSIZE) they can lower, and not raise."""
 PRELOAD_BYTES = 1024**3
 """A zygote imports no more once it is this large; its workers import the rest themselves."""
 OLD_SECONDS = 24 * 3600.0

@@ -14,6 +14,7 @@ from typing import Any
 
 from apps.runtime import netns, sdks
 from apps.runtime.spawner import BubblewrapSpawner, Exit, SpawnFailed, WorkerSpec
+from apps.runtime.storage import Storages
 from apps.runtime.zygote import libraries
 from apps.runtime.zygote.births import Birth, BirthFailed
 from apps.runtime.zygote.kernel import detached
@@ -23,6 +24,7 @@ from apps.sandbox.bubblewrap import USER_ID
 from apps.sandbox.cgroups import Cgroup, Hierarchy
 from apps.sandbox.rlimits import rlimits_for
 from apps.sandbox.users import own, user_of_space
+from apps.sandbox.volumes import Volume
 
 
 class ForkSpawner:
@@ -32,10 +34,11 @@ class ForkSpawner:
         spec: what to run.
         hierarchy: where its control group goes.
         zygote: of the spec's Environment, ready.
+        volume: what it keeps, for as long as it runs.
     """
 
-    def __init__(self, spec: WorkerSpec, hierarchy: Hierarchy, zygote: Zygote) -> None:
-        self.spec, self._hierarchy, self._zygote = spec, hierarchy, zygote
+    def __init__(self, spec: WorkerSpec, hierarchy: Hierarchy, zygote: Zygote, volume: Volume | None = None) -> None:
+        self.spec, self._hierarchy, self._zygote, self._volume = spec, hierarchy, zygote, volume
         self._cgroup: Cgroup | None = None
         self._birth: Birth | None = None
         self._pidfd = -1
@@ -54,8 +57,10 @@ class ForkSpawner:
             await asyncio.to_thread(own, spec.deployment_folder, user)
             opened.append(detached(spec.deployment_folder))
             opened.append(launch.in_memory("plan", self._plan()))
+            if self._volume is not None:
+                opened.append(self._volume.mount())
             await self._zygote.map_user(await birth.until_outside(), user)
-            init = await birth.enter(opened[1], output, opened[0])
+            init = await birth.enter(opened[1], output, opened[0], *opened[2:])
             with contextlib.suppress(ProcessLookupError, FileNotFoundError):  # an app may end at once
                 self._pidfd = os.pidfd_open(init)
                 self._namespace = netns.open_namespace(init)
@@ -174,15 +179,20 @@ class WorkerSpawner:
         hierarchy: where control groups go.
         scratch: an empty folder that everybody may enter.
         pool: the node's zygotes.
+        storages: what the node's Spaces keep.
     """
 
-    def __init__(self, spec: WorkerSpec, hierarchy: Hierarchy, scratch: Path, pool: Pool) -> None:
+    def __init__(self, spec: WorkerSpec, hierarchy: Hierarchy, scratch: Path, pool: Pool, storages: Storages) -> None:
         self.spec, self._hierarchy, self._scratch, self._pool = spec, hierarchy, scratch, pool
+        self._storages = storages
+        self._volume: Volume | None = None
         self._way: ForkSpawner | BubblewrapSpawner = BubblewrapSpawner(spec, hierarchy, scratch)
         self.why_fresh = ""
 
     async def start(self, output: int) -> None:
         spec = self.spec
+        if spec.storage is not None:
+            self._volume = await self._storages.take(spec.storage, spec.limits.storage_bytes, spec.space_id)
         try:
             if spec.environment_folder is None:
                 raise NoZygote("it has no packages to import")
@@ -196,13 +206,13 @@ class WorkerSpawner:
         except NoZygote as error:
             self.why_fresh = str(error)
             await self._way.stop(0)
-            self._way = BubblewrapSpawner(spec, self._hierarchy, self._scratch)
+            self._way = BubblewrapSpawner(spec, self._hierarchy, self._scratch, self._volume)
             await self._way.start(output)
 
     async def _fork(self, environment: Path, output: int) -> None:
         zygote = await self._pool.get(environment, self.spec.interpreter, sdks.zygote_environment())
         zygote.wanted |= await asyncio.to_thread(libraries.used_by, self.spec.deployment_folder)
-        self._way = ForkSpawner(self.spec, self._hierarchy, zygote)
+        self._way = ForkSpawner(self.spec, self._hierarchy, zygote, self._volume)
         await self._way.start(output)
 
     async def poll(self) -> Exit | None:
@@ -213,6 +223,9 @@ class WorkerSpawner:
 
     async def stop(self, grace_seconds: float) -> None:
         await self._way.stop(grace_seconds)
+        volume, self._volume = self._volume, None
+        if volume is not None:
+            await self._storages.give_back(volume)
 
     def open_sockets(self, count: int) -> list[socket.socket]:
         return self._way.open_sockets(count)

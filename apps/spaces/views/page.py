@@ -11,6 +11,7 @@ from apps.accounts.models import User
 from apps.spaces.hosts import frame_url
 from apps.spaces.logs import Kind, last_lines, read_log
 from apps.spaces.models import Notice, Space, Stage
+from apps.spaces.runs import run_facts
 from apps.spaces.selectors import can_write
 from apps.spaces.views.access import context, owner_only, readers
 
@@ -55,7 +56,7 @@ def app(request: HttpRequest, space: Space) -> HttpResponse:
 @require_safe
 @owner_only
 def logs(request: HttpRequest, space: Space) -> HttpResponse:
-    return render(request, "spaces/logs.html", context(request, space, "logs"))
+    return render(request, "spaces/logs.html", context(request, space, "logs", run=run_facts(space)))
 
 
 @require_safe

@@ -10,9 +10,11 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods
 
-from apps.spaces import services
-from apps.spaces.forms import VISIBILITY_WORDS, SleepForm, VariableForm, choices, messages_of
-from apps.spaces.models import Space, Stage
+from apps.spaces import plans, services
+from apps.spaces.forms import VISIBILITY_WORDS, VariableForm, choices, messages_of
+from apps.spaces.models import SDK, Plan, Space, Stage
+from apps.spaces.runs import RunFacts, run_facts
+from apps.spaces.units import size, time
 from apps.spaces.variables import delete_variable, set_variable
 from apps.spaces.views.access import context, owner_only
 
@@ -38,10 +40,48 @@ def settings(request: HttpRequest, space: Space) -> HttpResponse:
     more = {
         "variables": space.variables.all(),
         "visibilities": choices(VISIBILITY_WORDS),
-        "sleep_choices": SleepForm.base_fields["sleep_seconds"].choices,  # type: ignore[attr-defined]
         "is_paused": space.stage == Stage.PAUSED,
+        **(hardware(space) if space.sdk != SDK.STATIC else {}),
     }
     return render(request, "spaces/settings.html", context(request, space, "settings", **more))
+
+
+def hardware(space: Space) -> dict[str, object]:
+    """What the page says of plan, sleep, storage and the worker that runs."""
+    plan, facts = plans.plan_of(space), run_facts(space)
+    wanted = None if space.sleep_seconds is None else plans.sleep_seconds(space, plan)
+    chosen = "default" if wanted is None or not plan.may_choose_sleep else str(wanted)
+    sleep_choices = plans.sleep_choices(plan)
+    if chosen not in dict(sleep_choices):
+        sleep_choices.append((chosen, time(int(chosen))))
+    return {
+        "plan": plan,
+        "plan_words": plans.describe(plan),
+        "plans": [
+            {"value": p.slug, "label": p.name, "words": f"{plans.describe(p)}. {p.description}".rstrip(". ")}
+            for p in plans.plans_for(space)
+        ],
+        "sleep_choices": sleep_choices,
+        "sleep_chosen": chosen,
+        "run": facts,
+        "is_outdated": _is_outdated(facts, plan),
+        "storage": _storage(facts, plan),
+    }
+
+
+def _is_outdated(facts: RunFacts, plan: Plan) -> bool:
+    """Whether a worker runs that was started with something else than a new one would get."""
+    now = {"plan": plan.slug, **plans.resources(plan)}
+    return facts.is_running and bool(facts.given) and any(facts.given.get(k) != v for k, v in now.items())
+
+
+def _storage(facts: RunFacts, plan: Plan) -> str:
+    used = facts.storage_used_bytes
+    if plan.storage_bytes:
+        return f"{size(used or 0)} of {size(plan.storage_bytes)} used."
+    if used is not None:
+        return f"{size(used)} are kept from before. Choose hardware with storage to reach them; nothing is deleted."
+    return ""
 
 
 def _slug(space: Space) -> str:
@@ -76,11 +116,16 @@ def _delete_variable(request: HttpRequest, space: Space) -> str:
 
 
 def _sleep(request: HttpRequest, space: Space) -> str:
-    form = SleepForm(request.POST)
-    if not form.is_valid():
+    wanted = request.POST.get("sleep_seconds", "")
+    if wanted not in dict(plans.sleep_choices(plans.plan_of(space))):
         raise ValidationError("Choose one of the times.")
-    services.set_sleep(space, form.cleaned_data["sleep_seconds"])
+    plans.set_sleep(space, None if wanted == "default" else int(wanted))
     return "Saved."
+
+
+def _hardware(request: HttpRequest, space: Space) -> str:
+    plan = plans.choose_plan(space, request.POST.get("plan", ""))
+    return f"Its hardware is {plan.name} from its next start on. Restart it to put that into effect now."
 
 
 def _embedding(request: HttpRequest, space: Space) -> str:
@@ -117,6 +162,7 @@ ACTS: dict[str, Callable[[HttpRequest, Space], str]] = {
     "set-variable": _set_variable,
     "delete-variable": _delete_variable,
     "sleep": _sleep,
+    "hardware": _hardware,
     "embedding": _embedding,
     "pause": _pause,
     "restart": _restart,

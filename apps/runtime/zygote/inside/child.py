@@ -6,8 +6,9 @@
 
 Messages to the agent, over the birth's socket: `{"at": "outside"}` once the namespaces are there. Here a child may
 wait for long: it was born ahead, for a Space that is still to come. When one does, the agent has its user mapped
-and sends its plan, its output and its files. Then `{"at": "inside"}` from init, `{"exit": n}` or `{"signal": n}`,
-or `{"error": text}`. The kernel adds the sender's process id to each (SCM_CREDENTIALS).
+and sends its plan, its output, its files and what it keeps, if anything. Then `{"at": "inside"}` from init,
+`{"exit": n}` or `{"signal": n}`, or `{"error": text}`. The kernel adds the sender's process id to each
+(SCM_CREDENTIALS).
 """
 
 from __future__ import annotations
@@ -38,13 +39,13 @@ def born(descriptors: list[int]) -> None:
             os.close(group)
         k.unshare(ALL)
         _tell(agent, {"at": "outside"})
-        message, given, _, _ = socket.recv_fds(agent, 16, 3)
+        message, given, _, _ = socket.recv_fds(agent, 16, 4)
         if message != b"mapped":
             os._exit(0)
         plan = _read_plan(given[0])
         if os.fork():
             os._exit(0)
-        _enter(plan, given[1], given[2], agent)
+        _enter(plan, given[1], given[2:], agent)
         app = os.fork()
     except BaseException as error:
         _tell(agent, {"error": f"{type(error).__name__}: {error}"})
@@ -66,14 +67,14 @@ def _read_plan(descriptor: int) -> dict[str, Any]:
         return plan
 
 
-def _enter(plan: dict[str, Any], output: int, files: int, agent: socket.socket) -> None:
+def _enter(plan: dict[str, Any], output: int, trees: list[int], agent: socket.socket) -> None:
     """Everything but the app's own code: this process is pid 1 of the new namespaces and has every right in them, and
     none at the end."""
     os.setsid()
     os.setgroups([])
     os.setresgid(plan["uid"], plan["uid"], plan["uid"])
     os.setresuid(plan["uid"], plan["uid"], plan["uid"])
-    _mounts(plan, files)
+    _mounts(plan, *trees)
     k.set_hostname("space")
     k.loopback_up()
     null = os.open("/dev/null", os.O_RDONLY)
@@ -97,8 +98,8 @@ def _enter(plan: dict[str, Any], output: int, files: int, agent: socket.socket) 
     _tell(agent, {"at": "inside"})
 
 
-def _mounts(plan: dict[str, Any], files: int) -> None:
-    """The worker's own folders, all on one tmpfs of bounded size, and its own /proc."""
+def _mounts(plan: dict[str, Any], files: int, kept: int | None = None) -> None:
+    """The worker's own folders, all on one tmpfs of bounded size but for what it keeps, and its own /proc."""
     k.mount("none", "/", "", k.MS_REC | k.MS_PRIVATE)
     size = plan["disk_bytes"]
     options = f"size={size},nr_inodes={max(4096, size // 4096)},mode=0700"
@@ -111,6 +112,11 @@ def _mounts(plan: dict[str, Any], files: int) -> None:
     k.mount("overlay", "/app", "overlay", k.MS_NOSUID | k.MS_NODEV, layers)
     k.mount(f"{LAYERS}/home", "/home/user", "", k.MS_BIND)
     k.mount(f"{LAYERS}/shm", "/dev/shm", "", k.MS_BIND)
+    if kept is not None:
+        os.makedirs(f"{LAYERS}/mnt/data")
+        k.mount(f"{LAYERS}/mnt", "/mnt", "", k.MS_BIND)
+        k.mount("none", "/mnt", "", k.MS_REMOUNT | k.MS_BIND | k.MS_RDONLY | k.MS_NOSUID | k.MS_NODEV)
+        k.attach(kept, "/mnt/data")  # /data leads there
     k.mount("devpts", "/dev/pts", "devpts", k.MS_NOSUID | k.MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620")
     k.mount("proc", "/proc", "proc", k.MS_NOSUID | k.MS_NODEV | k.MS_NOEXEC)
     k.mount(f"{LAYERS}/tmp", "/tmp", "", k.MS_BIND)
