@@ -9,10 +9,13 @@ from django.conf import settings
 
 from apps.accounts.models import AccessToken, User
 from apps.repos import store
+from apps.spaces import plans
 from apps.spaces.card import CardError, parse
 from apps.spaces.models import Space
+from apps.spaces.runs import run_facts
+from apps.spaces.units import size
 
-HARDWARE = "cpu-basic"
+NEVER = -1
 CARD_BYTES = 128 * 1024
 
 
@@ -29,12 +32,14 @@ def client_host(space: Space) -> str:
 
 
 def runtime(space: Space) -> dict[str, Any]:
-    """`SpaceRuntime`."""
+    """`SpaceRuntime`. What runs may still have the hardware of its start."""
+    plan, run = plans.plan_of(space), run_facts(space)
+    current = run.given.get("plan", plan.slug) if run.is_running else plan.slug
     return {
         "stage": space.stage,
-        "hardware": {"current": HARDWARE, "requested": HARDWARE},
-        "storage": None,
-        "gcTimeout": space.sleep_seconds or settings.PORTICO_SLEEP_SECONDS,
+        "hardware": {"current": current, "requested": plan.slug},
+        "storage": size(plan.storage_bytes) if plan.storage_bytes else None,
+        "gcTimeout": plans.sleep_seconds(space, plan) or NEVER,
         "errorMessage": space.stage_message or None,
         "replicas": {"requested": 1},
         "devMode": False,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.contrib import admin
 
 from apps.accounts.readonly_admin import ReadOnlyAdmin
-from apps.runtime.models import Node, Worker
+from apps.runtime.models import Node, Storage, Worker
 
 
 @admin.register(Node)
@@ -21,3 +21,11 @@ class WorkerAdmin(ReadOnlyAdmin):
     list_select_related = ("space__owner", "node")
     search_fields = ("space__name", "space__owner__name")
     exclude = ("spawner_state",)
+
+
+@admin.register(Storage)
+class StorageAdmin(ReadOnlyAdmin):
+    list_display = ("space", "node", "used_bytes", "measured_at", "created_at")
+    list_filter = ("node",)
+    list_select_related = ("space__owner",)
+    search_fields = ("space__name", "space__owner__name")

@@ -34,24 +34,38 @@ def plans_for(space: Space) -> list[Plan]:
 
 @transaction.atomic
 def choose_plan(space: Space, slug: str, *, by_staff: bool = False) -> Plan:
-    """Give the Space another plan, from its next start on. Choosing the default one is choosing whichever that is.
+    """Give the Space another plan, from its next start on.
+
+    Args:
+        slug: of the plan. The default one's, or an empty one, is whichever is the default at each start.
+        by_staff: whether it may be one that owners may not choose.
 
     Raises:
         ValidationError: there is no such plan, only staff may assign it, or it grants less storage than is filled.
     """
-    plan = next((p for p in (list(Plan.objects.all()) or [default_plan()]) if p.slug == slug), None)
+    default = default_plan()
+    plan = default if slug in ("", default.slug) else Plan.objects.filter(slug=slug).first()
     if plan is None or (not by_staff and plan not in plans_for(space)):
         offered = ", ".join(p.slug for p in plans_for(space))
         raise ValidationError(f"There is no hardware called “{slug[:40]}” to choose here. There is: {offered}.")
+    check_storage(space, plan)
+    space.plan = None if plan.is_default else plan
+    space.save(update_fields=["plan"])
+    return plan
+
+
+def check_storage(space: Space, plan: Plan) -> None:
+    """Refuse a plan that grants less storage than the Space fills. One that grants none leaves its files, out of reach.
+
+    Raises:
+        ValidationError: it does.
+    """
     kept = run_facts(space).storage_used_bytes or 0
     if 0 < plan.storage_bytes < kept:
         raise ValidationError(
             f"This Space keeps {size(kept)} at /data, and {plan.name} grants {size(plan.storage_bytes)}. "
             "Delete files there first, or choose hardware with more storage."
         )
-    space.plan = None if plan.is_default else plan
-    space.save(update_fields=["plan"])
-    return plan
 
 
 @transaction.atomic

@@ -13,12 +13,14 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils.timesince import timesince
 
 from apps.accounts.models import AccessToken, Namespace, User
 from apps.runtime import client
 from apps.spaces import services
 from apps.spaces.logs import Kind, last_lines
 from apps.spaces.models import SDK, Space, Stage
+from apps.spaces.units import size
 
 SETTLED = {Stage.RUNNING, Stage.SLEEPING, Stage.PAUSED, Stage.STOPPED, Stage.NO_APP_FILE}
 FAILED = {Stage.CONFIG_ERROR, Stage.BUILD_ERROR, Stage.RUNTIME_ERROR}
@@ -208,8 +210,29 @@ def _as_json(report: dict[str, Any]) -> str:
 
 
 def _as_text(report: dict[str, Any]) -> str:
-    width = max(len(check["name"]) for check in report["checks"])
-    return "\n".join(
-        f"{'ok  ' if check['ok'] else 'NO  ' if check['needed'] else '-   '}{check['name']:<{width}}  {check['detail']}"
-        for check in report["checks"]
-    )
+    lines = _check_lines(report["checks"])
+    for node in report["nodes"]:
+        seen = timesince(node["seen_at"])
+        lines.append(f"\nnode {node['name']}: {'away, last ' if node['is_away'] else ''}seen {seen} ago")
+        if live := node["live"]:
+            workers, memory = live["workers"], live["memory"]
+            free = f"{size(memory['available_bytes'])} of {size(memory['total_bytes'])} memory free"
+            lines.append(f"    {free}, {workers['count']} workers with {size(workers['memory_bytes'])}")
+            lines += [
+                f"    zygote {z['environment'][:12]}: {z['workers']} workers, {size(z['memory_bytes'] or 0)}"
+                for z in live["zygotes"]
+            ]
+        else:
+            lines += [f"    {node['workers']} workers", *(f"    {line}" for line in _check_lines(node["checks"]))]
+    return "\n".join(lines)
+
+
+def _check_lines(checks: list[dict[str, Any]]) -> list[str]:
+    width = max((len(check["name"]) for check in checks), default=0)
+    lines = []
+    for check in checks:
+        mark = "ok  " if check["ok"] else "NO  " if check["needed"] else "-   "
+        lines.append(f"{mark}{check['name']:<{width}}  {check['detail']}")
+        if check["remedy"]:
+            lines.append(f"    {'':<{width}}  > {check['remedy']}")
+    return lines
