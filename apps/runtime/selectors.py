@@ -181,7 +181,7 @@ def spec_of_former(worker: Worker) -> WorkerSpec:
         environment={},
         port=worker.port,
         health_path="/",
-        limits=worker_limits(plans.default_plan()),
+        limits=worker_limits(Plan()),
         startup_seconds=0,
     )
 

@@ -88,7 +88,7 @@ def test_visibility_embedding_and_sleep_are_kept(browser: Client, space: Space) 
     assert (space.visibility, space.disable_embedding, space.sleep_seconds) == ("private", True, 3600)
     assert "notice-error" in do(browser, "visibility", visibility="everyone")
     assert "notice-error" in do(browser, "sleep", sleep_seconds="1")
-    do(browser, "sleep", sleep_seconds="0")
+    do(browser, "sleep", sleep_seconds="default")
     space.refresh_from_db()
     assert space.sleep_seconds is None
 
