@@ -81,7 +81,11 @@ class Plan(models.Model):
             models.UniqueConstraint(
                 fields=["is_default"], condition=models.Q(is_default=True), name="plan_one_default",
             ),
-            models.CheckConstraint(condition=models.Q(replicas__gte=1), name="plan_has_a_replica"),
+            models.CheckConstraint(
+                condition=models.Q(replicas__gte=1),
+                name="plan_has_a_replica",
+                violation_error_message="A Space has at least one worker.",
+            ),
             models.CheckConstraint(condition=models.Q(cpus=None) | models.Q(cpus__gt=0), name="plan_has_a_processor"),
         ]  # fmt: skip
 

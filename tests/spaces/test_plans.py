@@ -225,11 +225,12 @@ def test_the_administrator_defines_plans_in_plain_units(admin: Client) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "told"),
     [
-        ("memory_bytes", "a lot", "Write a size as 512 MiB or 2 GiB."), ("memory_bytes", "1 KiB", "The least is 32 MiB."),
+        ("memory_bytes", "a lot", "Write a size as 512 MiB or 2 GiB."),
+        ("memory_bytes", "1 KiB", "The least is 32 MiB."),
         ("storage_bytes", "1 MiB", "The least is 16 MiB."), ("memory_bytes", "9" * 15 + "T", "Write a size"),
         ("cpus", "0", "cores from 0.01"), ("cpus", "nan", "Enter a number"), ("processes", "1", "at least 8"),
         ("sleep_seconds", "soon", "Write a time as"), ("sleep_seconds", "5s", "The least is 1 minute."),
-        ("replicas", "0", "has_a_replica"), ("slug", "a b", "valid"),
+        ("replicas", "0", "at least one worker"), ("slug", "a b", "valid"),
     ],
 )  # fmt: skip
 def test_a_plan_that_cannot_be_is_refused_in_plain_words(admin: Client, field: str, value: str, told: str) -> None:

@@ -47,7 +47,7 @@ class Migration(migrations.Migration):
                 'verbose_name': 'plan (hardware)',
                 'verbose_name_plural': 'plans (hardware)',
                 'ordering': ['-is_default', 'memory_bytes', 'slug'],
-                'constraints': [models.UniqueConstraint(condition=models.Q(('is_default', True)), fields=('is_default',), name='plan_one_default'), models.CheckConstraint(condition=models.Q(('replicas__gte', 1)), name='plan_has_a_replica'), models.CheckConstraint(condition=models.Q(('cpus', None), ('cpus__gt', 0), _connector='OR'), name='plan_has_a_processor')],
+                'constraints': [models.UniqueConstraint(condition=models.Q(('is_default', True)), fields=('is_default',), name='plan_one_default'), models.CheckConstraint(condition=models.Q(('replicas__gte', 1)), name='plan_has_a_replica', violation_error_message='A Space has at least one worker.'), models.CheckConstraint(condition=models.Q(('cpus', None), ('cpus__gt', 0), _connector='OR'), name='plan_has_a_processor')],
             },
         ),
         migrations.AddField(
