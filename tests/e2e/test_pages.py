@@ -10,6 +10,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from tests.e2e.conftest import ADMIN, sign_in
+from tests.running_agent import HELLO
 from tests.running_portal import RunningPortal
 
 pytestmark = pytest.mark.e2e
@@ -20,17 +21,20 @@ PAGES = [
     SPACE, *(f"{SPACE}/{part}" for part in (
         "tree/main", "blob/main/index.html", "edit/main/index.html", "edit/main", "upload/main", "commits/main", "logs",
         "settings", "report",
-    )), "/spaces/ada/wrong", "/spaces/ada/empty", "/spaces/nobody/nothing",
+    )), "/spaces/ada/served/settings", "/spaces/ada/served/logs",
+    "/spaces/ada/wrong", "/spaces/ada/empty", "/spaces/nobody/nothing",
 ]  # fmt: skip
 FOR_STRANGERS = ["/", "/accounts/login/", "/accounts/signup/", "/accounts/password/reset/", SPACE]
 
 
 @pytest.fixture(scope="module")
 def filled(portal: RunningPortal, tmp_path_factory: pytest.TempPathFactory) -> RunningPortal:
-    """The portal with a static Space, one whose front matter is wrong, and a private one."""
+    """The portal with a static Space, one that runs, one whose front matter is wrong, and a private one."""
     folder = tmp_path_factory.mktemp("page")
     (folder / "index.html").write_text("<!doctype html><html lang=en><title>Page</title><h1>A page</h1>" + "x" * 300)
     portal.deploy(folder, "ada/page")
+    (folder / "app.py").write_text(HELLO)
+    portal.deploy(folder, "ada/served", "--sdk", "python")
     (folder / "README.md").write_text("---\nsdk: [\n---\n")
     assert "CONFIG_ERROR" in portal.command("deploy", str(folder), "ada/wrong", check=False).stdout
     return portal
@@ -45,7 +49,7 @@ def sized(request: pytest.FixtureRequest, browser: Browser) -> Iterator[Page]:
     context.close()
 
 
-def complaints(page: Page, url: str) -> list[str]:
+def complaints(page: Page, url: str, part: str | None = None) -> list[str]:
     """What is wrong with a page: errors, overflow, and what axe finds in our part of it."""
     said: list[str] = []
     page.on("pageerror", lambda error: said.append(f"error: {error}"))
@@ -54,7 +58,7 @@ def complaints(page: Page, url: str) -> list[str]:
     over = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     if over > 0:
         said.append(f"{over} px too wide")
-    found = Axe().run(page, options={"iframes": False}).response["violations"]
+    found = Axe().run(page, part, options={"iframes": False}).response["violations"]
     return said + [f"{v['id']}: {v['nodes'][0]['html'][:200]}" for v in found]
 
 
@@ -63,6 +67,12 @@ def test_no_page_shuts_anybody_out(sized: Page, filled: RunningPortal) -> None:
     sign_in(sized, filled, *ADMIN)
     wrong |= {path: found for path in PAGES if (found := complaints(sized, filled.url + path))}
     assert wrong == {}
+
+
+def test_the_admin_s_health_page_shuts_nobody_out(sized: Page, filled: RunningPortal) -> None:
+    """The frame around it is django-unfold's."""
+    sign_in(sized, filled, *ADMIN)
+    assert complaints(sized, f"{filled.url}/admin/health/", "[data-health]") == []
 
 
 def test_a_space_is_made_with_the_keyboard_alone(page: Page, filled: RunningPortal, tmp_path: Path) -> None:
