@@ -2,7 +2,9 @@
 
 The archive (tar, gzip) holds `database.json` (Django's own serialisation, so that it may be read back into
 another kind of database), `repos/` and `keys/`. Environments and deployments are left out: they are built again
-from the repositories. A backup holds the keys that decrypt secrets: keep it as safe as them.
+from the repositories. So is what Spaces keep at `/data` (`storage/` in the data folder): file systems in use cannot be
+copied consistently while their apps write, and may be far larger than all else; `kept_elsewhere` says so. Copied while the
+portal is stopped, and put back before the restored one runs, they are found again. A backup holds the keys that decrypt secrets: keep it as safe as them.
 """
 
 from __future__ import annotations
@@ -19,10 +21,13 @@ from django.core import serializers
 from django.core.management import call_command
 from django.core.management.color import no_style
 from django.db import connection, transaction
+from django.db.models import Count, Sum
 
 from apps.accounts.models import User
+from apps.runtime.models import Storage
 from apps.spaces import services
-from apps.spaces.models import Space
+from apps.spaces.models import Plan, Space
+from apps.spaces.units import size
 
 FOLDERS = ("repos", "keys")
 LEFT_OUT = {"builds.build", "builds.deployment", "builds.environment", "builds.resolution", "runtime.node",
@@ -55,6 +60,18 @@ def backup(archive: Path) -> None:
     aside.rename(archive)
 
 
+def kept_elsewhere() -> str:
+    """What the operator must know of what is not in a backup; empty when nothing is missing."""
+    kept = Storage.objects.exclude(space=None).aggregate(spaces=Count("pk"), bytes=Sum("used_bytes"))
+    if not kept["spaces"]:
+        return ""
+    folder = settings.PORTICO_DATA / "storage"
+    return (
+        f"Not in it: what {kept['spaces']} Spaces keep at /data, {size(kept['bytes'])}. "
+        f"Copy {folder} while the portal is stopped."
+    )
+
+
 def restore(archive: Path) -> int:
     """Read a backup into this, empty, portal, and queue every Space's build. Returns the number of Spaces.
 
@@ -75,8 +92,11 @@ def restore(archive: Path) -> int:
 def _restore_from(folder: Path) -> int:
     if json.loads((folder / "manifest.json").read_text())["format"] != FORMAT:
         raise BackupError("The backup was made by another version of Portico.")
+    rows = (folder / "database.json").read_text()
     with transaction.atomic():
-        for item in serializers.deserialize("json", (folder / "database.json").read_text()):
+        if any(row["model"] == "spaces.plan" for row in json.loads(rows)):
+            Plan.objects.all().delete()  # the one that every new portal has: there is one default
+        for item in serializers.deserialize("json", rows):
             item.save()
         _reset_sequences()
         for name in FOLDERS:

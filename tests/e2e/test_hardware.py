@@ -49,7 +49,7 @@ def test_hardware_is_defined_chosen_and_keeps_what_the_app_writes(
     expect(page.locator("body")).to_have_text("keeps nothing")
 
     page.goto(f"{portal.url}/spaces/ada/counter/settings")
-    expect(page.locator("[data-started]")).to_contain_text("by a fresh interpreter: it has no packages to import")
+    expect(page.locator("[data-started]")).to_contain_text("by a fork of a process that had imported")
     page.get_by_label("CPU with a disk").check()
     page.locator("#hardware").get_by_role("button", name="Save").click()
     expect(page.locator(".notice-success")).to_contain_text("Its hardware is CPU with a disk from its next start on")

@@ -22,13 +22,20 @@ from apps.accounts.tokens import create_token
 from apps.moderation.models import AuditEntry
 from apps.moderation.services import act, report_space
 from apps.repos.store import Add
+from apps.runtime.models import Storage
 from apps.spaces import services
 from apps.spaces.commits import commit_files
+from apps.spaces.models import Plan
+from apps.spaces.plans import choose_plan, make_default
 from apps.spaces.variables import set_variable
 ada = User.objects.create_user("ada", "ada@example.org", "a-good-long-password")
 space = services.create_space(ada.namespace, "demo", user=ada)
 commit_files(space, [Add("app.py", b"print(1)")], user=ada, message="First")
 set_variable(space, "TOKEN", "hunter2", secret=True)
+big = Plan.objects.create(slug="big", name="Big", storage_bytes=2**30)
+choose_plan(space, "big")
+make_default(Plan.objects.create(slug="small", name="Small", memory_bytes=2**29))
+Storage.objects.create(name=space.repository, space=space, node="local", used_bytes=3 * 2**20)
 root = User.objects.create_superuser("root", "root@example.org", "a-good-long-password")
 act(report_space(space, reporter=None, category="spam", text="look"), "dismiss", moderator=root, reason="fine")
 print(create_token(ada, "laptop", "write")[1])
@@ -42,6 +49,7 @@ from apps.moderation.models import AuditEntry
 from apps.repos import store
 from apps.spaces import encryption
 from apps.spaces.models import Space
+from apps.spaces.plans import default_plan
 space = Space.objects.get()
 print(json.dumps({
     "file": store.read(space.repository, "main", "app.py").decode(),
@@ -53,6 +61,7 @@ print(json.dumps({
     "queued": Build.objects.filter(space=space).count(),
     "new": User.objects.create_user("new", "new@example.org", "a-good-long-password").pk,
     "people": User.objects.count(),
+    "plans": [space.plan_id, default_plan().slug, space.storage.name == space.repository],
 }))
 """
 
@@ -77,6 +86,7 @@ def backed_up(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str
     assert filled.returncode == 0, filled.stderr
     done = manage(data, "portico", "backup", str(archive))
     assert done.returncode == 0, done.stderr
+    assert "Not in it: what 1 Spaces keep at /data, 3 MiB." in done.stdout
     return data, archive, filled.stdout.split()[-1]
 
 
@@ -92,6 +102,7 @@ def test_everything_that_cannot_be_made_again_comes_back(backed_up: tuple[Path, 
     assert found == {
         "file": "print(1)", "commits": ["First"], "secret": "hunter2", "token": "ada", "password": True,
         "audit": ["fine"], "queued": 1, "new": 3, "people": 3,
+        "plans": ["big", "small", True],
     }  # fmt: skip
     assert "already has people" in manage(data, "portico", "restore", str(archive)).stderr
 

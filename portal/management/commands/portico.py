@@ -153,10 +153,12 @@ class Command(BaseCommand):
             raise CommandError("Something that the portal needs is missing; see above.")
 
     def do_backup(self, archive: Path) -> None:
-        from portal.backup import backup
+        from portal.backup import backup, kept_elsewhere
 
         backup(archive)
         self.stdout.write(f"Written to {archive} ({archive.stat().st_size:,} bytes).")
+        if missing := kept_elsewhere():
+            self.stdout.write(missing)
 
     def do_restore(self, archive: Path) -> None:
         from portal.backup import BackupError, restore
