@@ -2,9 +2,10 @@
 
 The archive (tar, gzip) holds `database.json` (Django's own serialisation, so that it may be read back into
 another kind of database), `repos/` and `keys/`. Environments and deployments are left out: they are built again
-from the repositories. So is what Spaces keep at `/data` (`storage/` in the data folder): file systems in use cannot be
-copied consistently while their apps write, and may be far larger than all else; `kept_elsewhere` says so. Copied while the
-portal is stopped, and put back before the restored one runs, they are found again. A backup holds the keys that decrypt secrets: keep it as safe as them.
+from the repositories. So is what Spaces keep at `/data` (`storage/` in the data folder): file systems cannot be copied
+consistently while apps write to them, and may be far larger than all else; `kept_elsewhere` says so. Copied while the
+portal is stopped, and put back before the restored one runs, they are found again. A backup holds the keys that decrypt
+secrets: keep it as safe as them.
 """
 
 from __future__ import annotations

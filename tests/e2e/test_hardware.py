@@ -54,6 +54,8 @@ def test_hardware_is_defined_chosen_and_keeps_what_the_app_writes(
     page.locator("#hardware").get_by_role("button", name="Save").click()
     expect(page.locator(".notice-success")).to_contain_text("Its hardware is CPU with a disk from its next start on")
     page.get_by_role("button", name="Restart now").click()
+    expect(page.get_by_text("Restarting.")).to_be_visible()
+    page.goto(f"{portal.url}/spaces/ada/counter")
     expect(page.locator("[data-stage]").first).to_have_attribute("data-stage", "RUNNING", timeout=60_000)
     page.goto(f"{address}count")
     expect(page.locator("body")).to_have_text("visit 1")
