@@ -35,6 +35,7 @@ class StartPlan:
 
     Attributes:
         spec: one worker.
+        owner_id: the Namespace whose turn a start takes.
         deployment_id: what it runs.
         revision: of the repository.
         sleep_seconds: without use, after which it sleeps; 0 for never.
@@ -43,6 +44,7 @@ class StartPlan:
     """
 
     spec: WorkerSpec
+    owner_id: int
     deployment_id: int
     revision: str
     sleep_seconds: int
@@ -97,6 +99,7 @@ def start_plan(space_id: int, *, stages: frozenset[Stage] | None = None) -> Star
     )
     return StartPlan(
         spec,
+        space.owner_id,
         deployment.pk,
         deployment.revision,
         sleep_seconds=plans.sleep_seconds(space, plan),

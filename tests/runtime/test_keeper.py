@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from apps.runtime.agent.keeper import Keeper
+from apps.runtime.agent.turns import Turns
 from apps.runtime.errors import StartRefused
 from apps.spaces.models import Stage
 
@@ -15,7 +16,7 @@ async def test_a_keeper_that_was_asked_for_a_start_is_not_forgotten_before_it_be
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The agent would make another one for the next visitor, and the Space would have two workers."""
-    keeper = Keeper(1, lambda spec: pytest.fail("nothing is to be started"), {})
+    keeper = Keeper(1, lambda spec: pytest.fail("nothing is to be started"), {}, Turns(1))
     read = asyncio.Event()
 
     async def slow_plan(stages: object = None) -> None:

@@ -95,6 +95,32 @@ def test_activity_keeps_a_space_awake(drowsy_agent: RunningAgent) -> None:
     assert ensure(space) == worker
 
 
+WORKING = (
+    SERVER
+    + """
+import threading, time
+def work():
+    until = time.monotonic() + 6
+    while time.monotonic() < until:
+        pass
+    print("job done", flush=True)
+class Job(Handler):
+    def answer(self):
+        if self.path == "/job":
+            threading.Thread(target=work).start()
+        return "hello"
+serve(Job)
+"""
+)
+
+
+def test_a_job_that_goes_on_with_nobody_connected_is_not_lost_to_sleep(drowsy_agent: RunningAgent) -> None:
+    space = sleeping_space(WORKING)
+    fetch(ensure(space), "/job")
+    wait_for_stage(space, Stage.SLEEPING, seconds=30)
+    assert "job done" in read_log(space.pk, "run")[1].decode()
+
+
 def test_a_space_with_sleep_seconds_of_its_own_keeps_to_them(agent: RunningAgent) -> None:
     space = sleeping_space()
     Space.objects.filter(pk=space.pk).update(sleep_seconds=1)

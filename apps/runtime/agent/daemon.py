@@ -26,6 +26,7 @@ from apps.runtime import client, sdks, services
 from apps.runtime.agent.api import application
 from apps.runtime.agent.keeper import Keeper, Live
 from apps.runtime.agent.sockets import SocketServer
+from apps.runtime.agent.turns import Turns
 from apps.runtime.errors import StartRefused
 from apps.runtime.selectors import deployments_of, environments_most_in_use, spec_of_former
 from apps.runtime.spawner import WorkerSpec
@@ -50,6 +51,9 @@ LOOKED_AT = 50
 """Spaces of an Environment whose code is looked at for the libraries that its zygote imports: the newest."""
 STARTS_AT_ONCE = max(2, os.cpu_count() or 2)
 """Of those that the agent begins by itself, so that a restart does not become a stampede."""
+TURNS = 2 * (os.cpu_count() or 2)
+"""Starts at once, whoever asked. A wake waits a part of its time (for the kernel, the database, the app's own
+requests to itself), so there are more than processors."""
 
 
 class Agent:
@@ -64,6 +68,7 @@ class Agent:
         self._scratch = Path("/run", self._group) if os.geteuid() == 0 else settings.PORTICO_RUN / "scratch"
         self._zygotes = Pool(self._hierarchy, self._scratch, 2, heavy_libraries)
         self._storages = Storages()
+        self._turns = Turns(TURNS)
         self._capabilities: dict[str, Any] = {}
         self._background: set[asyncio.Task[Any]] = set()
 
@@ -107,7 +112,7 @@ class Agent:
     def keeper(self, space_id: int) -> Keeper:
         """The keeper of a Space, made when it is first asked for."""
         if space_id not in self._keepers:
-            self._keepers[space_id] = Keeper(space_id, self._make_spawner, self.workers)
+            self._keepers[space_id] = Keeper(space_id, self._make_spawner, self.workers, self._turns)
         return self._keepers[space_id]
 
     def note_activity(self, open_requests: Mapping[int, int]) -> None:
@@ -128,6 +133,7 @@ class Agent:
             "memory": {"available_bytes": available_memory(), "total_bytes": total_memory()},
             "capabilities": self._capabilities,
             "zygotes": self._zygotes.status(),
+            "waiting": self._turns.waiting,
             "workers": [
                 {
                     **live.describe(),
@@ -177,7 +183,7 @@ class Agent:
                     if keeper.is_idle:
                         keeper.forget()
                         del self._keepers[space_id]
-                    elif keeper.is_due_to_sleep:
+                    elif keeper.is_due_to_sleep and not keeper.is_working():
                         self._spawn(keeper.sleep_if_idle())
                 await self._make_room()
             except DatabaseError as error:
@@ -188,7 +194,8 @@ class Agent:
         """Put the worker to sleep that nobody used for longest, if this machine is short of memory."""
         if available_memory() >= settings.PORTICO_FREE_MEMORY_BYTES:
             return
-        idle = [k for k in self._keepers.values() if k.sleep_seconds > 0 and k.unused_seconds > PRESSED_SECONDS]
+        unused = [k for k in self._keepers.values() if k.sleep_seconds > 0 and k.unused_seconds > PRESSED_SECONDS]
+        idle = [keeper for keeper in unused if not keeper.is_working()]
         if idle:
             await max(idle, key=lambda keeper: keeper.unused_seconds).sleep_if_idle(PRESSED_SECONDS)
 

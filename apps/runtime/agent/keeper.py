@@ -26,6 +26,7 @@ from django.utils import timezone
 from apps.runtime import services
 from apps.runtime.agent.output import Output
 from apps.runtime.agent.readiness import Ended, NeverReady, until_ready
+from apps.runtime.agent.turns import Turns
 from apps.runtime.errors import StartRefused
 from apps.runtime.selectors import BY_A_VISIT, StartPlan, start_plan
 from apps.runtime.spawner import Spawner, SpawnerFactory, SpawnFailed
@@ -42,6 +43,12 @@ DRAIN_SECONDS = 2.0
 STABLE_SECONDS = 60.0
 """A worker that ran this long counts as a fresh attempt when it crashes."""
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 60.0
+BUSY_CPUS = 0.05
+"""An app that uses more processor time than this while nobody is connected is taken to work on something: a job that
+was queued, or one whose asker will come back for the answer."""
+LOOK_SECONDS = 1.0
+LONGEST_JOB_SECONDS = 3600.0
+"""For so long beyond its sleep time; what is busy for ever (a loop in the background) sleeps all the same."""
 AFTER_A_CRASH = frozenset({Stage.RUNTIME_ERROR})
 OF_A_WORKER = (Stage.APP_STARTING, Stage.RUNNING, Stage.RUNTIME_ERROR)
 """Stages that a worker's fate may replace; in the others a build or a person has the word."""
@@ -73,19 +80,21 @@ class Live:
 
 
 class Keeper:
-    """The keeper of the Space `space_id`; `spawner` makes spawners, `workers` is the agent's list of who lives."""
+    """The keeper of the Space `space_id`; `spawner` makes spawners, `workers` is the agent's list of who lives, `turns`
+    are those of its starts."""
 
-    def __init__(self, space_id: int, spawner: SpawnerFactory, workers: dict[Any, Live]) -> None:
+    def __init__(self, space_id: int, spawner: SpawnerFactory, workers: dict[Any, Live], turns: Turns) -> None:
         self.space_id = space_id
         self.sleep_seconds = 0
         self.current: Live | None = None
-        self._spawner, self._workers = spawner, workers
+        self._spawner, self._workers, self._turns = spawner, workers, turns
         self._lock = asyncio.Lock()
         self._starting: asyncio.Task[Live] | None = None
         self._retry: asyncio.Task[None] | None = None
         self._failures = 0
         self._active_at = time.monotonic()
         self._asked = 0
+        self._look: tuple[Live, float, float] | None = None
         self._log: LogWriter | None = None
         self._background: set[asyncio.Task[None]] = set()
 
@@ -153,6 +162,22 @@ class Keeper:
     def is_due_to_sleep(self) -> bool:
         """Whether there is a worker that nobody used for `sleep_seconds`; 0 keeps it awake."""
         return self.unused_seconds > self.sleep_seconds > 0
+
+    def is_working(self) -> bool:
+        """Whether the worker uses processor time as one does that works on a job; also while that is not known yet:
+        ask again. Not beyond `LONGEST_JOB_SECONDS`."""
+        live, now = self.current, time.monotonic()
+        used = live.spawner.usage()["cpu_seconds"] if live is not None else None
+        if live is None or used is None or self.unused_seconds > self.sleep_seconds + LONGEST_JOB_SECONDS:
+            return False
+        if self._look is None or self._look[0] is not live:
+            self._look = live, now, used
+            return True
+        _, at, before = self._look
+        if now - at < LOOK_SECONDS:
+            return True
+        self._look = live, now, used
+        return used - before > BUSY_CPUS * (now - at)
 
     async def sleep_if_idle(self, after: float | None = None) -> None:
         """End the worker unless somebody came meanwhile.
@@ -223,6 +248,7 @@ class Keeper:
                 # A file system in use cannot be made larger, so this once the new worker waits for the end of the old.
                 outgrown, self.current = self.current, None
                 await self._end(outgrown, "What it may keep at /data has changed.")
+            turn = await self._turns.take(plan.owner_id)
             live = Live(plan, self._spawner(plan.spec), Output(self._open_log(plan)), plan.spec.port)
             try:
                 await self._bring_up(live)
@@ -233,6 +259,8 @@ class Keeper:
             except BaseException:
                 await asyncio.shield(self._end(live, "Its start was broken off."))
                 raise
+            finally:
+                turn.end()
             former, self.current = self.current, live
             self.note_activity()
             live.watcher = asyncio.create_task(self._watch(live))
