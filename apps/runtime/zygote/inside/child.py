@@ -4,8 +4,8 @@
                        |                                                     |--fork--> the app
                        +--> ends                                             +--> reaps, tells how the app ended
 
-Messages to the agent, over the birth's socket: `{"at": "outside"}` once the namespaces are there. Here a child may
-wait for long: it was born ahead, for a Space that is still to come. When one does, the agent has its user mapped
+Messages to the agent, over the birth's socket: `{"at": "outside"}` from init once the namespaces are there. Here it
+may wait for long: it was born ahead, for a Space that is still to come. When one does, the agent has its user mapped
 and sends its plan, its output, its files and what it keeps, if anything. Then `{"at": "inside"}` from init,
 `{"exit": n}` or `{"signal": n}`, or `{"error": text}`. The kernel adds the sender's process id to each
 (SCM_CREDENTIALS).
@@ -38,13 +38,13 @@ def born(descriptors: list[int]) -> None:
             os.write(group, b"0")
             os.close(group)
         k.unshare(ALL)
+        if os.fork():  # here already: a fork of this size takes milliseconds, and what follows waits for a Space
+            os._exit(0)
         _tell(agent, {"at": "outside"})
         message, given, _, _ = socket.recv_fds(agent, 16, 4)
         if message != b"mapped":
             os._exit(0)
         plan = _read_plan(given[0])
-        if os.fork():
-            os._exit(0)
         _enter(plan, given[1], given[2:], agent)
         app = os.fork()
     except BaseException as error:
