@@ -15,6 +15,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from tests.running_agent import wait_until
 from tests.running_portal import ROOT, free_port
 
 APPLICATION = """
@@ -69,6 +70,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("server")
 
 
+def answers(port: int) -> bool:
+    with socket.socket() as s:
+        return s.connect_ex(("127.0.0.1", port)) == 0
+
+
 @pytest.fixture(scope="module")
 def port(folder: Path) -> Iterator[int]:
     number = free_port()
@@ -81,11 +87,8 @@ def port(folder: Path) -> Iterator[int]:
         "SENT": str(folder / "sent"),
     }
     process = subprocess.Popen([sys.executable, "-c", APPLICATION, str(number)], cwd=ROOT, env=environment)
-    for _ in range(300):
-        with socket.socket() as s:
-            if s.connect_ex(("127.0.0.1", number)) == 0:
-                break
-        time.sleep(0.05)
+    wait_until(lambda: process.poll() is not None or answers(number), seconds=90)
+    assert process.poll() is None, "the server ended"
     yield number
     process.terminate()
     assert process.wait(15) == 0
