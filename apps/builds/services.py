@@ -25,6 +25,7 @@ from apps.builds import installer, signals
 from apps.builds.models import Build, Deployment, Environment, Resolution
 from apps.builds.policy import RequirementRefused, Requirements, parse_requirements
 from apps.repos import store
+from apps.repos.paths import BadPath
 from apps.sandbox.interpreters import Interpreter, default_interpreter, find_interpreters
 from apps.spaces import card as cards
 from apps.spaces import events
@@ -127,6 +128,8 @@ def _build(build: Build, build_log: BuildLog) -> None:
             store.export(space.repository, build.revision, aside)
         except store.NotFound as error:
             raise BuildFailed(Stage.NO_APP_FILE, str(error)) from None
+        except (store.TooLarge, BadPath) as error:
+            raise BuildFailed(Stage.CONFIG_ERROR, str(error)) from None
         plan = make_plan(space, aside)
         environment = None
         if plan.interpreter is not None:

@@ -10,7 +10,7 @@ import fcntl
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -20,7 +20,7 @@ import pygit2
 from django.conf import settings
 from pygit2.enums import FileMode, ObjectType, SortMode
 
-from apps.repos.paths import clean_path
+from apps.repos.paths import BadPath, clean_path
 
 MAIN = "refs/heads/main"
 RETRIES = 5
@@ -295,23 +295,48 @@ def log(repository: UUID, revision: str = "main", limit: int = 50, offset: int =
 
 def export(repository: UUID, revision: str, folder: Path) -> None:
     """Write the revision's files below `folder`, which must not exist. Links and submodules in it are left out:
-    neither may lead a demo's builder or server anywhere else.
+    neither may lead a demo's builder or server anywhere else. Nor is a name believed to be one, or a tree to be small,
+    because git holds it: `git push` brings trees that nothing here has made.
 
     Raises:
         NotFound: no such revision.
+        TooLarge: more files or bytes than a Space may have; a tree that holds itself ten times over is one of millions.
+        apps.repos.paths.BadPath: a name leads out of its folder, or lies too deep.
     """
     repo = _open(repository)
-    _export(_commit(repo, revision).tree, folder)
+    _export(_commit(repo, revision).tree, folder, "", _Room())
 
 
-def _export(tree_: pygit2.Tree, folder: Path) -> None:
+@dataclass
+class _Room:
+    """How much may still be written."""
+
+    files: int = field(default_factory=lambda: settings.PORTICO_MAX_FILES)
+    bytes: int = field(default_factory=lambda: settings.PORTICO_MAX_REPO_BYTES)
+
+    def take(self, size: int) -> None:
+        self.files -= 1
+        self.bytes -= size
+        if self.files < 0:
+            raise TooLarge(f"A Space may have {settings.PORTICO_MAX_FILES:,} files; this revision has more.")
+        if self.bytes < 0:
+            raise TooLarge(f"A Space's files may have {settings.PORTICO_MAX_REPO_BYTES:,} bytes together.")
+
+
+def _export(tree_: pygit2.Tree, folder: Path, prefix: str, room: _Room) -> None:
     folder.mkdir(parents=True)
     for item in tree_:
         assert item.name is not None
+        path_ = f"{prefix}{item.name}"
+        clean_path(path_)
+        if "/" in item.name:
+            raise BadPath(f"“{path_[:80]}” has a “/” within a name.")
         target = folder / item.name
         if isinstance(item, pygit2.Tree):
-            _export(item, target)
+            room.take(0)  # folders cost too
+            _export(item, target, f"{path_}/", room)
         elif isinstance(item, pygit2.Blob) and item.filemode in (FileMode.BLOB, FileMode.BLOB_EXECUTABLE):
+            room.take(item.size)
             with target.open("xb") as out, pygit2.BlobIO(item) as stream:
                 shutil.copyfileobj(stream, out, CHUNK_BYTES)
             if item.filemode == FileMode.BLOB_EXECUTABLE:
