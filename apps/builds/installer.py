@@ -1,7 +1,9 @@
 """uv, in a sandbox: requirements to a lock, a lock to an Environment.
 
-The installer has the host's network, since it must reach the package index, and therefore never runs a package's own
-code: only wheels are taken. What it may write is its cache and the one folder it installs into.
+The installer has the host's network, since it must reach the package index, and the cache that all Spaces share, and
+therefore never runs a package's own code: only wheels are taken, and no interpreter starts in an Environment that has
+packages in it, which a `.pth` file among them would be enough to take over. They are compiled in a sandbox without
+either. What it may write is its cache and the one folder it installs into; how much, `guard.Guard` watches.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from pathlib import Path
 import uv
 from django.conf import settings
 
+from apps.builds.guard import Guard, cache_in_use, sweep_cache
 from apps.sandbox import cgroups, launch
 from apps.sandbox.bubblewrap import ENVIRONMENT, Sandbox
 from apps.sandbox.cgroups import Limits
@@ -138,21 +141,32 @@ def _install(interpreter: Interpreter, lock: str, aside: Path, say: Say, deadlin
         (work / "lock.txt").write_text(lock)
         sync = [
             UV, "pip", "sync", "--no-config", "--python", f"{ENVIRONMENT}/bin/python", "--only-binary", ":all:",
-            "--require-hashes", "--link-mode", "copy", "--compile-bytecode", f"{WORK}/lock.txt",
+            "--require-hashes", "--link-mode", "copy", f"{WORK}/lock.txt",
         ]  # fmt: skip
-        for pause in PAUSES:
-            try:
-                return _run(sync, interpreter, (*writable, (work, WORK)), say, deadline=deadline)
-            except InstallError as error:
-                if not NOT_THERE_YET.search(error.output):
-                    raise
-            say(f"The package index answers two things about it; asking again in {pause} s")
-            time.sleep(min(pause, max(0.0, deadline - time.monotonic())))
-        _run([*sync, "--refresh"], interpreter, (*writable, (work, WORK)), say, deadline=deadline)
+        _sync(sync, interpreter, (*writable, (work, WORK)), say, deadline)
+    # What does not compile is for the app to find out; -S: without the `.pth` files.
+    code = f"import compileall; compileall.compile_dir('{ENVIRONMENT}/lib', quiet=2, workers=0)"
+    compile_all = [str(interpreter.executable), "-I", "-S", "-c", code]
+    _run(compile_all, interpreter, writable, say, deadline=deadline, online=False)
+
+
+def _sync(
+    command: list[str], interpreter: Interpreter, writable: tuple[tuple[Path, str], ...], say: Say, deadline: float
+) -> None:
+    for pause in PAUSES:
+        try:
+            return _run(command, interpreter, writable, say, deadline=deadline)
+        except InstallError as error:
+            if not NOT_THERE_YET.search(error.output):
+                raise
+        say(f"The package index answers two things about it; asking again in {pause} s")
+        time.sleep(min(pause, max(0.0, deadline - time.monotonic())))
+    _run([*command, "--refresh"], interpreter, writable, say, deadline=deadline)
 
 
 def sweep_leftovers() -> None:
     """Delete what installations that died have left. Those under way hold their Environment's lock."""
+    sweep_cache(settings.PORTICO_UV_CACHE)
     for aside in environments_folder().glob(".*.part"):
         with _one_at_a_time(aside.name.split(".")[1], wait=False) as got:
             if got:
@@ -189,9 +203,12 @@ def _run(
     say: Say,
     *,
     deadline: float,
+    online: bool = True,
 ) -> None:
+    """Run `command` in a sandbox. `online`: with the host's network and the cache."""
     cache = settings.PORTICO_UV_CACHE
     cache.mkdir(parents=True, exist_ok=True)
+    guard = Guard(tuple(folder for folder, _ in writable), cache)
     sandbox = Sandbox(
         environment={
             "PATH": "/usr/bin:/bin",
@@ -203,17 +220,23 @@ def _run(
             **{name: value for name, value in os.environ.items() if PASSED_ON.fullmatch(name)},
         },
         read_only=((Path(uv.find_uv_bin()).resolve(), UV), *interpreter.mounts),
-        writable=((cache, CACHE), *writable),
+        writable=((cache, CACHE), *writable) if online else writable,
         working_folder="/",
-        share_net=True,
+        share_net=online,
         hostname="build",
         scratch_bytes=1024**3,
     )
     limits = Limits(memory_bytes=4 * 1024**3, processes=256, cpus=float(os.cpu_count() or 1), disk_bytes=20 * 1024**3)
-    with _group(limits) as group:
+    with cache_in_use(cache), _group(limits) as group:
         try:
             process = launch.start(
-                sandbox, command, limits=limits, cgroup=group, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+                sandbox,
+                command,
+                limits=limits,
+                cgroup=group,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                python=interpreter.executable,
             )
         except OSError as error:
             raise InstallError(f"The build could not be started ({error}).") from error
@@ -225,6 +248,7 @@ def _run(
 
         timer = threading.Timer(min(max(0.0, deadline - time.monotonic()), threading.TIMEOUT_MAX), give_up)
         timer.start()
+        guard.watch(process.kill)
         output: list[str] = []
         try:
             assert process.stdout is not None
@@ -235,7 +259,11 @@ def _run(
         finally:
             timer.cancel()
             process.wait()
+            too_much = guard.verdict()
     text = "\n".join(output)
+    if too_much:
+        sweep_cache(cache)
+        raise InstallError(too_much, text)
     if late.is_set():
         raise InstallError(f"The build took longer than the {settings.PORTICO_BUILD_SECONDS} s it may take.", text)
     if process.returncode:
