@@ -18,6 +18,7 @@ APP = "/app"
 DATA = "/data"
 ENVIRONMENT = "/opt/environment"
 USER_ID = 1000
+SCRATCH = ("/tmp", HOME, "/dev/shm")  # noqa: S108 paths inside the sandbox
 PATH = f"{ENVIRONMENT}/bin:/usr/local/bin:/usr/bin:/bin"
 
 OWN_ETC = Path(__file__).parent / "etc"
@@ -144,6 +145,6 @@ class Sandbox:
 
     def _scratch(self) -> Iterator[str]:
         given = {target for _, target in self.writable}
-        for target in ("/tmp", HOME, "/dev/shm"):  # noqa: S108 paths inside the sandbox
+        for target in SCRATCH:
             if target not in given:
                 yield from ("--perms", "0700", "--size", str(self.scratch_bytes), "--tmpfs", target)

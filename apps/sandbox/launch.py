@@ -18,6 +18,8 @@ from apps.sandbox.cgroups import Cgroup, Limits
 from apps.sandbox.rlimits import rlimits_for
 
 _LAUNCHER = Path(__file__).with_name("launcher.py")
+INSIDE = Path(__file__).with_name("inside"), "/opt/portico/sandbox"
+"""Programs that run inside of a sandbox: where they are on the host, and inside."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ def start(
     info_fd: int | None = None,
     users: tuple[int, int] | None = None,
     pass_fds: Sequence[int] = (),
+    python: Path | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start `command` in `sandbox` and return at once.
 
@@ -74,13 +77,22 @@ def start(
         users: first id and number of the host's users that the sandbox may consist of; the command is the first of
             them. For root alone, and only with `scratch`. Without it the sandbox is of the caller's own user.
         pass_fds: descriptors that the command gets besides the standard ones.
+        python: an interpreter inside, by which the command is held by Landlock too (`inside/landlock.py`), where the
+            kernel has it. For commands that mount nothing.
 
     Raises:
         OSError: Python could not be started.
     """
     shown: list[str] = []
+    given = list(pass_fds)
     if scratch is not None:
         sandbox = replace(sandbox, writable=(*scratch.mounts(), *sandbox.writable))
+    if python is not None:
+        given.append(in_memory("environment", json.dumps(dict(sandbox.environment)).encode()))
+        writable = list(dict.fromkeys((*bubblewrap.SCRATCH, *(target for _, target in sandbox.writable))))
+        program = (str(python), "-I", "-S", f"{INSIDE[1]}/landlock.py")
+        command = (*program, str(given[-1]), json.dumps(writable), *command)
+        sandbox = replace(sandbox, environment={}, read_only=(*sandbox.read_only, INSIDE))
     if users is not None:
         assert scratch is not None
         shown = [str(sandbox.etc), *(str(source) for source, _ in sandbox.read_only)]
@@ -88,7 +100,7 @@ def start(
         targets = (target for _, target in sandbox.read_only)
         sandbox = replace(sandbox, etc=places[0], read_only=tuple(zip(places[1:], targets, strict=True)))
     arguments_fd = in_memory("bubblewrap-arguments", b"".join(os.fsencode(a) + b"\0" for a in sandbox.arguments()))
-    given = [arguments_fd, *pass_fds]
+    given.append(arguments_fd)
     data = scratch.data if scratch else None
     if data is not None:
         given.append(data)
@@ -97,7 +109,7 @@ def start(
         given.append(info_fd)
         options += ["--info-fd", str(info_fd)]
     try:
-        rules = None if sandbox.for_zygote else seccomp.program()
+        rules = seccomp.program(for_zygote=sandbox.for_zygote)
         if rules is not None:
             given.append(in_memory("seccomp", rules))
             options += ["--seccomp", str(given[-1])]

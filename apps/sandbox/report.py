@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -13,11 +13,11 @@ from typing import Any
 
 from apps.sandbox import cgroups, launch, seccomp, volumes
 from apps.sandbox.bubblewrap import PROGRAM, Sandbox
+from apps.sandbox.inside import landlock
 from apps.sandbox.interpreters import find_interpreters
 
 TRY_SECONDS = 10
 OLDEST_BUBBLEWRAP = (0, 8)
-_SYS_LANDLOCK_CREATE_RULESET = 444
 _PACKAGES = {PROGRAM: "bubblewrap", "git": "git"}
 
 
@@ -106,9 +106,25 @@ def _interpreters() -> dict[str, Any]:
 
 
 def _landlock() -> dict[str, Any]:
-    version = ctypes.CDLL(None, use_errno=True).syscall(_SYS_LANDLOCK_CREATE_RULESET, None, 0, 1)
-    there = f"the kernel has version {version}" if version > 0 else "not in this kernel"
-    return _check("landlock", version > 0, f"{there}; not used yet", needed=False)
+    version = landlock.version()
+    if version < landlock.OLDEST:
+        there = f"version {version}, of which version {landlock.OLDEST} is needed" if version else "none"
+        return _check("landlock", False, f"this kernel has {there}: the other walls stand alone", needed=False)
+    with (
+        tempfile.TemporaryDirectory(prefix="portico-report-") as folder,
+        os.fdopen(launch.in_memory("environment", b"{}"), "rb") as environment,
+    ):
+        number = environment.fileno()
+        program = [sys.executable, "-I", "-S", landlock.__file__, str(number), "[]"]
+        command = ["/bin/sh", "-c", f": < /etc/passwd && ! (: > {folder}/x)"]
+        done = subprocess.run([*program, *command], pass_fds=[number], capture_output=True, text=True, check=False)
+        held = done.returncode == 0 and not Path(folder, "x").exists()
+    if not held:
+        return _check("landlock", False, f"version {version} does not hold: {done.stderr.strip()[-200:]}", needed=False)
+    detail = f"version {version}: workers and builds write in their own folders alone"
+    if version >= 6:
+        detail += ", and signal none but their own processes"
+    return _check("landlock", True, detail, needed=False)
 
 
 def _seccomp() -> dict[str, Any]:
