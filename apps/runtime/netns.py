@@ -19,6 +19,8 @@ from pathlib import Path
 CLONE_NEWNET = 0x40000000
 MAX_SOCKETS = 64
 HELPER_SECONDS = 5
+LISTED_BYTES = 64 * 1024
+"""Of the kernel's list of sockets, which has those that listen first: some 430. A demo may have a million."""
 _LISTEN = "0A"
 _LOOPBACK_OR_ANY = {
     "0100007F",
@@ -112,9 +114,20 @@ def listening_ports(pid: int) -> set[int]:
     found: set[int] = set()
     for name in ("tcp", "tcp6"):
         with contextlib.suppress(OSError):
-            for line in Path(f"/proc/{pid}/net/{name}").read_text().splitlines()[1:]:
+            for line in _beginning(f"/proc/{pid}/net/{name}").splitlines()[1:]:
                 fields = line.split()
                 address, _, port = fields[1].rpartition(":")
                 if fields[3] == _LISTEN and address in _LOOPBACK_OR_ANY:
                     found.add(int(port, 16))
     return found
+
+
+def _beginning(path: str) -> str:
+    """The whole lines among the first `LISTED_BYTES`. The kernel makes no more of the list than is read."""
+    parts: list[bytes] = []
+    size = 0
+    with Path(path).open("rb", buffering=0) as file:
+        while size < LISTED_BYTES and (part := file.read(4096)):
+            parts.append(part)
+            size += len(part)
+    return b"".join(parts).decode().rpartition("\n")[0]

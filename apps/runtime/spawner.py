@@ -199,6 +199,7 @@ class BubblewrapSpawner:
                 stderr=output,
                 info_fd=info_write,
                 users=None if user is None else (user, 1),
+                python=self.spec.interpreter.executable,
             )
             os.close(info_write)
             info_write = -1
@@ -272,12 +273,22 @@ class BubblewrapSpawner:
 
     def _ask(self) -> bool:
         """SIGTERM to the app itself; to bubblewrap it would be an abrupt end of everything."""
+        asked = False
         with contextlib.suppress(OSError, ValueError):
-            children = [int(n) for n in Path(f"/proc/{self._init}/task/{self._init}/children").read_text().split()]
-            for pid in children:
-                os.kill(pid, signal.SIGTERM)
-            return bool(children)
-        return False
+            for pid in self._children():
+                with contextlib.suppress(ProcessLookupError):
+                    descriptor = os.pidfd_open(pid)
+                    try:
+                        # Once more, now that the number cannot be given to a stranger any longer.
+                        if pid in self._children():
+                            signal.pidfd_send_signal(descriptor, signal.SIGTERM)
+                            asked = True
+                    finally:
+                        os.close(descriptor)
+        return asked
+
+    def _children(self) -> list[int]:
+        return [int(n) for n in Path(f"/proc/{self._init}/task/{self._init}/children").read_text().split()]
 
     def open_sockets(self, count: int) -> list[socket.socket]:
         if self._namespace is None:

@@ -17,6 +17,8 @@ from pathlib import Path
 
 CONTROLLERS = ("memory", "pids", "cpu", "cpuacct")
 CPU_PERIOD_MICROSECONDS = 100_000
+SOCKET_SHARE = 8
+"""Of its memory, a group may have one part in so many as data under way in sockets, where that is counted apart."""
 REMOVE_SECONDS = 5.0
 
 
@@ -168,7 +170,7 @@ class Hierarchy:
         return group
 
     def limit(self, group: Cgroup, limits: Limits) -> None:
-        """Set the limits of a group that has none yet.
+        """Set the limits of a group, in place of those that it may have had.
 
         Raises:
             OSError: the kernel refused.
@@ -280,9 +282,14 @@ def _enable_v2(folder: Path, wanted: Iterable[str]) -> None:
 
 def _limit_v1(folders: dict[str, Path], limits: Limits) -> None:
     if folder := folders.get("memory"):
-        (folder / "memory.limit_in_bytes").write_text(str(limits.memory_bytes))
-        with contextlib.suppress(FileNotFoundError):  # kernels without swap accounting
-            _write_existing(folder / "memory.memsw.limit_in_bytes", str(limits.memory_bytes))
+        memory, swap = folder / "memory.limit_in_bytes", folder / "memory.memsw.limit_in_bytes"
+        grows = int(memory.read_text()) < limits.memory_bytes
+        for path in (swap, memory) if grows else (memory, swap):  # the kernel wants the second to be the larger one
+            with contextlib.suppress(FileNotFoundError):  # kernels without swap accounting
+                _write_existing(path, str(limits.memory_bytes))
+        # Version 2 counts it as memory; here it would be nobody's, and all sockets of this machine share one budget.
+        with contextlib.suppress(FileNotFoundError):
+            _write_existing(folder / "memory.kmem.tcp.limit_in_bytes", str(limits.memory_bytes // SOCKET_SHARE))
     if folder := folders.get("pids"):
         (folder / "pids.max").write_text(str(limits.processes))
     if folder := folders.get("cpu"):

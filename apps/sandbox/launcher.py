@@ -21,6 +21,9 @@ CLONE_NEWNS, CLONE_NEWUSER = 0x00020000, 0x10000000
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 2, 4, 32, 4096, 16384, 1 << 18
 SYS_MOVE_MOUNT, AT_FDCWD, MOVE_MOUNT_F_EMPTY_PATH = 429, -100, 4
 PR_SET_PDEATHSIG = 1
+CAPABILITY_VERSION_3 = 0x20080522
+INOTIFY = {"max_inotify_instances": 8, "max_inotify_watches": 8192}
+"""Of one worker. The kernel counts them for whoever made the user namespace too, and an account has 128 instances."""
 OOM_SCORE = "500"
 FAILED = 125
 
@@ -45,6 +48,7 @@ def enter_namespaces() -> None:
         Path("/proc/self/setgroups").write_text("deny")
         Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
         Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
+        limit_inotify()
     else:
         call("unshare", CLONE_NEWNS)
     mount("none", "/", "", MS_REC | MS_PRIVATE)
@@ -103,6 +107,25 @@ def mount_scratch(
     os.chdir("/")
 
 
+def limit_inotify() -> None:
+    """For all of this user namespace together, and those within it."""
+    for name, value in INOTIFY.items():
+        path = Path("/proc/sys/user", name)
+        if path.exists():
+            path.write_text(str(value))
+
+
+def be_owner(user: int) -> None:
+    """Make user namespaces as `user`, so that what is used in them (inotify above all) is counted for that user and not
+    for root, whose own services would be left without. Capabilities are kept until then."""
+    header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
+    sets = (ctypes.c_uint32 * 6)()
+    call("capget", header, sets)
+    os.setegid(user)
+    os.seteuid(user)
+    call("capset", header, sets)
+
+
 def become_user(first: int, count: int) -> None:
     """Become user 0 of a user namespace in which `count` users from `first` on are the users from 0 on."""
     entered = os.pipe()
@@ -117,6 +140,7 @@ def become_user(first: int, count: int) -> None:
             status = 0
         finally:
             os._exit(status)
+    be_owner(first)
     call("unshare", CLONE_NEWUSER)
     os.write(entered[1], b"x")
     if os.waitpid(helper, 0)[1] != 0:
@@ -126,6 +150,8 @@ def become_user(first: int, count: int) -> None:
     os.setgroups([])
     os.setresgid(0, 0, 0)
     os.setresuid(0, 0, 0)
+    if count == 1:
+        limit_inotify()
 
 
 def end_with_parent(parent: int) -> None:

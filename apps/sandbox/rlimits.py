@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from apps.sandbox.cgroups import Cgroup, Limits
 
+PENDING_SIGNALS = 2048
+
 
 def rlimits_for(limits: Limits, cgroup: Cgroup | None) -> dict[str, int]:
     """Return limits by their name in the `resource` module.
@@ -13,7 +15,13 @@ def rlimits_for(limits: Limits, cgroup: Cgroup | None) -> dict[str, int]:
     """
     counted = cgroup.folders if cgroup else {}
     found = {
-        "RLIMIT_CORE": 0,
+        # Not 0: a core_pattern that is a program is run all the same then, by root and outside of every limit. At 1
+        # the kernel runs none (fs/coredump.c), and a file is too small to be begun.
+        "RLIMIT_CORE": 1,
+        "RLIMIT_RTPRIO": 0,
+        "RLIMIT_NICE": 0,
+        # Counted for all workers of a zygote together as well, which may have the system's own, far larger number.
+        "RLIMIT_SIGPENDING": PENDING_SIGNALS,
         "RLIMIT_NOFILE": limits.open_files,
         # A little more than may be kept, so that a full disk is told as that, and not as a file that is too large.
         "RLIMIT_FSIZE": max(limits.disk_bytes, limits.storage_bytes) + 1024**2,

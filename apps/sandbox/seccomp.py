@@ -10,12 +10,21 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
 from functools import cache
+from typing import Any
 
 NAMESPACES = 0x02000000 | 0x04000000 | 0x08000000 | 0x10000000 | 0x20000000 | 0x40000000 | 0x00020000
 """clone(2)'s flags for new cgroup, uts, ipc, user, pid, network and mount namespaces."""
-FAMILIES = (1, 2, 10, 16)
-"""Socket families: unix, IPv4, IPv6, netlink. Not vsock, which would reach the hypervisor, nor AF_ALG or packets."""
+UNIX, INTERNET, NETLINK = 1, (2, 10), 16
+"""Socket families. Not vsock, which would reach the hypervisor, nor AF_ALG or packets."""
+STREAM, DATAGRAM, TYPE = 1, 2, 0xF
+PROTOCOLS = {STREAM: (0, 6), DATAGRAM: (0, 17, 1, 58)}
+"""TCP, UDP and ping. For any other the kernel would load a module (SCTP, DCCP, L2TP), old and seldom looked at."""
+NETLINK_ROUTE = 0
+"""Which addresses there are. The other kinds administer firewalls, audit and the like."""
+ZYGOTE = frozenset({"unshare", "mount", "move_mount", "sethostname"})
+"""What a zygote needs besides, to make its workers' sandboxes. Each of them gives that up with the list of its own."""
 
 ALLOWED = frozenset(
     """
@@ -62,28 +71,41 @@ a C library newer than this list falls back to what it used before."""
 
 
 @cache
-def program() -> bytes | None:
+def program(*, for_zygote: bool = False) -> bytes | None:
     """The BPF program, an array of `struct sock_filter`. None where libseccomp is missing or refuses."""
+    permitted = ALLOWED | ZYGOTE if for_zygote else ALLOWED
     try:
         import pyseccomp
     except (ImportError, RuntimeError, OSError):
         return None
     try:
         rules = pyseccomp.SyscallFilter(pyseccomp.ERRNO(errno.ENOSYS))
-        for name in sorted(ALLOWED):
+        for name in sorted(permitted):
             _add(rules, pyseccomp.ALLOW, name)
-        for name in sorted(REFUSED):
+        for name in sorted(REFUSED - permitted):
             _add(rules, pyseccomp.ERRNO(errno.EPERM), name)
         # clone3 keeps its flags in memory, where no filter sees them; C libraries fall back to clone.
         rules.add_rule(pyseccomp.ALLOW, "clone", pyseccomp.Arg(0, pyseccomp.MASKED_EQ, NAMESPACES, 0))
-        for family in FAMILIES:
-            rules.add_rule(pyseccomp.ALLOW, "socket", pyseccomp.Arg(0, pyseccomp.EQ, family))
+        for arguments in _sockets():
+            rules.add_rule(pyseccomp.ALLOW, "socket", *arguments)
         with os.fdopen(os.memfd_create("seccomp"), "w+b") as file:
             rules.export_bpf(file)
             file.seek(0)
             return file.read()
     except (OSError, RuntimeError, ValueError):
         return None
+
+
+def _sockets() -> Iterator[list[Any]]:
+    """The arguments of socket(2) that are allowed."""
+    import pyseccomp as p
+
+    yield [p.Arg(0, p.EQ, UNIX)]
+    yield [p.Arg(0, p.EQ, NETLINK), p.Arg(2, p.EQ, NETLINK_ROUTE)]
+    for family in INTERNET:
+        for kind, protocols in PROTOCOLS.items():
+            for protocol in protocols:
+                yield [p.Arg(0, p.EQ, family), p.Arg(1, p.MASKED_EQ, TYPE, kind), p.Arg(2, p.EQ, protocol)]
 
 
 def _add(rules: object, action: int, name: str) -> None:

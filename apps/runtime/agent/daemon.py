@@ -66,7 +66,7 @@ class Agent:
         self._hierarchy = cgroups.Hierarchy(0)
         # Everybody may enter it, as the users that workers run as must.
         self._scratch = Path("/run", self._group) if os.geteuid() == 0 else settings.PORTICO_RUN / "scratch"
-        self._zygotes = Pool(self._hierarchy, self._scratch, 2, heavy_libraries)
+        self._zygotes = Pool(self._hierarchy, self._scratch, heavy_libraries)
         self._storages = Storages()
         self._turns = Turns(TURNS)
         self._capabilities: dict[str, Any] = {}
@@ -81,7 +81,7 @@ class Agent:
         self._scratch.mkdir(parents=True, exist_ok=True)
         self._scratch.chmod(0o755)
         self._hierarchy = cgroups.find(self._group)
-        self._zygotes = Pool(self._hierarchy, self._scratch, sys.stderr.fileno(), heavy_libraries)
+        self._zygotes = Pool(self._hierarchy, self._scratch, heavy_libraries)
         sockets = SocketServer(client.sockets_path(), self._spawner_of, blocks=os.geteuid() != 0)
         runner = web.AppRunner(application(self), access_log=None, shutdown_timeout=1.0)
         try:

@@ -6,10 +6,9 @@ import asyncio
 import os
 import time
 from collections import deque
+from typing import Protocol
 
 import structlog
-
-from apps.spaces.logs import LogWriter
 
 log = structlog.get_logger(__name__)
 
@@ -23,11 +22,20 @@ TAIL_LINES = 20
 TAIL_LINE_BYTES = 500
 
 
+class Writer(Protocol):
+    """Where output goes: the log of a Space, or of the agent."""
+
+    space_id: int
+
+    async def awrite(self, data: bytes) -> None:
+        """Append `data`."""
+
+
 class Output:
     """Carries one worker's output to `writer`, from a pipe whose writing end is `descriptor` until `start` is
     called."""
 
-    def __init__(self, writer: LogWriter) -> None:
+    def __init__(self, writer: Writer) -> None:
         self._writer = writer
         self._pipe, self.descriptor = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(self._pipe, False)

@@ -17,6 +17,7 @@ from typing import Any
 
 import structlog
 
+from apps.runtime.agent.output import Output
 from apps.runtime.zygote import libraries
 from apps.runtime.zygote.births import Birth
 from apps.runtime.zygote.kernel import inner_pid
@@ -29,7 +30,7 @@ from apps.sandbox.users import COUNT, FIRST
 log = structlog.get_logger(__name__)
 
 INSIDE = Path(__file__).with_name("inside")
-PROGRAMS = "/opt/portico"
+PROGRAMS = "/opt/portico/zygote"
 READY_SECONDS = 60.0
 ANSWER_SECONDS = 10.0
 SPARE_SECONDS = 0.5
@@ -67,6 +68,21 @@ class Key:
     interpreter: Path
 
 
+class AgentLog:
+    """What a zygote prints, in the agent's log. It never gets the agent's own descriptor: packages run code in it (a
+    `.pth` file is enough), which could fill a disk, or block the agent's log for good."""
+
+    space_id = 0
+
+    def __init__(self, environment: str) -> None:
+        self._environment = environment
+
+    async def awrite(self, data: bytes) -> None:
+        for line in data.decode(errors="replace").splitlines():
+            if line.strip():
+                log.info("zygote said", environment=self._environment, line=line[:1000])
+
+
 class Zygote:
     """One zygote and its sandbox. Workers forked from it live in that sandbox's process tree.
 
@@ -95,14 +111,16 @@ class Zygote:
         self._nursery: socket.socket | None = None
         self._asking = asyncio.Lock()
         self._spare: Birth | None = None
+        self._output: Output | None = None
         self._next: asyncio.TimerHandle | None = None
 
-    async def start(self, environment: Mapping[str, str], log_file: int) -> None:
+    async def start(self, environment: Mapping[str, str]) -> None:
         """Start it and wait until it has imported everything.
 
         Raises:
             NoZygote: it did not come up, or is not safe to fork.
         """
+        self._output = Output(AgentLog(self.key.environment.name[:12]))
         self._control, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._nursery, nursery = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control.setblocking(False)
@@ -112,7 +130,10 @@ class Zygote:
                 self._cgroup = self._hierarchy.create(f"zygote-{id(self):x}-{time.monotonic_ns():x}", LIMITS)
             plan = {"preload": libraries.modules(self.used), "bytes": PRELOAD_BYTES}
             self._control.send(json.dumps(plan).encode())
-            self._process = self._launch(environment, control.fileno(), nursery.fileno(), log_file)
+            try:
+                self._process = self._launch(environment, control.fileno(), nursery.fileno(), self._output.descriptor)
+            finally:
+                self._output.start()
             control.close()
             async with asyncio.timeout(READY_SECONDS):
                 self.report = json.loads(await asyncio.get_running_loop().sock_recv(self._control, 65536) or b"{}")
@@ -135,6 +156,7 @@ class Zygote:
             *self.interpreter.mounts,
             (self.key.environment, bubblewrap.ENVIRONMENT),
             (INSIDE, PROGRAMS),
+            launch.INSIDE,
         )
         sandbox = Sandbox(environment=environment, read_only=read_only, for_zygote=True)
         nursery, program = f"{PROGRAMS}/nursery.py", f"{PROGRAMS}/zygote.py"
@@ -178,7 +200,7 @@ class Zygote:
 
     def _give_birth(self) -> Birth:
         assert self._control is not None
-        group = self._hierarchy.create(f"birth-{secrets.token_hex(8)}", None) if self._hierarchy.version else None
+        group = self._hierarchy.create(f"birth-{secrets.token_hex(8)}", LIMITS) if self._hierarchy.version else None
         birth = Birth(group)
         opened = [os.open(path, os.O_WRONLY | os.O_CLOEXEC) for path in group.procs_files] if group else []
         try:
@@ -249,6 +271,9 @@ class Zygote:
         if self._process is not None:
             self._process.kill()
             await asyncio.to_thread(self._process.wait)
+        if self._output is not None:
+            await self._output.finish("")
+            self._output = None
         if spare is not None:
             spare.give_up()
         for group in (self._cgroup, spare.cgroup if spare else None):
@@ -262,18 +287,13 @@ class Pool:
     Args:
         hierarchy: where their control groups go.
         scratch: an empty folder that everybody may enter, mounted over by each.
-        log_file: a descriptor for what they print.
         used: finds the heavy libraries that the Spaces of an Environment import.
     """
 
     def __init__(
-        self,
-        hierarchy: Hierarchy,
-        scratch: Path,
-        log_file: int,
-        used: Callable[[Path], Awaitable[frozenset[str]]],
+        self, hierarchy: Hierarchy, scratch: Path, used: Callable[[Path], Awaitable[frozenset[str]]]
     ) -> None:
-        self._hierarchy, self._scratch, self._log_file, self._used = hierarchy, scratch, log_file, used
+        self._hierarchy, self._scratch, self._used = hierarchy, scratch, used
         self._replacing: dict[Key, asyncio.Task[None]] = {}
         self._checked_at = 0.0
         self._zygotes: dict[Key, asyncio.Task[Zygote]] = {}
@@ -319,7 +339,7 @@ class Pool:
 
     async def _try(self, zygote: Zygote, defaults: Mapping[str, str]) -> Zygote:
         try:
-            await zygote.start(defaults, self._log_file)
+            await zygote.start(defaults)
         except BaseException as error:
             await asyncio.shield(zygote.end())
             if isinstance(error, NoZygote):

@@ -22,6 +22,7 @@ from apps.runtime.zygote.pool import NoZygote, Pool, Zygote, ZygoteDied
 from apps.sandbox import bubblewrap, launch, seccomp
 from apps.sandbox.bubblewrap import USER_ID
 from apps.sandbox.cgroups import Cgroup, Hierarchy
+from apps.sandbox.launcher import INOTIFY
 from apps.sandbox.rlimits import rlimits_for
 from apps.sandbox.users import own, user_of_space
 from apps.sandbox.volumes import Volume
@@ -63,6 +64,10 @@ class ForkSpawner:
             init = await birth.enter(opened[1], output, opened[0], *opened[2:])
             with contextlib.suppress(ProcessLookupError, FileNotFoundError):  # an app may end at once
                 self._pidfd = os.pidfd_open(init)
+                if self._cgroup is not None and self._cgroup.folders and init not in self._cgroup.pids():
+                    # It has ended, and the number may be that of a stranger by now.
+                    self._close()
+                    raise ProcessLookupError(init)
                 self._namespace = netns.open_namespace(init)
         except (OSError, TimeoutError, BirthFailed) as error:
             if not self._zygote.is_alive:
@@ -87,8 +92,10 @@ class ForkSpawner:
                 "environment": dict(self.spec.environment),
                 "uid": USER_ID,
                 "disk_bytes": self.spec.limits.disk_bytes,
+                "inotify": INOTIFY,
                 "rlimits": rlimits_for(self.spec.limits, self._cgroup),
                 "hidden": [*bubblewrap.READ_ONLY_PROC, *bubblewrap.HIDDEN_FILES, *bubblewrap.HIDDEN_FOLDERS],
+                "writable": [*bubblewrap.SCRATCH, bubblewrap.APP, bubblewrap.DATA],
                 "seccomp": rules.hex() if rules else "",
             }
         ).encode()

@@ -21,6 +21,7 @@ import socket
 from typing import Any
 
 import kernel as k
+import landlock
 import main_module
 
 LAYERS = "/tmp/.layers"
@@ -87,13 +88,16 @@ def _enter(plan: dict[str, Any], output: int, trees: list[int], agent: socket.so
         hard = resource.getrlimit(kind)[1]
         limit = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(kind, (limit, limit))
-    with open("/proc/sys/user/max_user_namespaces", "w") as file:
-        file.write("0")
+    for name, value in {"max_user_namespaces": 0, **plan["inotify"]}.items():
+        if os.path.exists(f"/proc/sys/user/{name}"):
+            with open(f"/proc/sys/user/{name}", "w") as file:
+                file.write(str(value))
     last = int(open("/proc/sys/kernel/cap_last_cap").read())
     for name in plan["hidden"]:
         _hide(name)
     k.prctl(k.PR_SET_NO_NEW_PRIVS, 1)
     k.drop_capabilities(last)
+    k.load_seccomp(bytes.fromhex(plan["seccomp"])) if plan["seccomp"] else None
     os.umask(0o022)
     _tell(agent, {"at": "inside"})
 
@@ -160,6 +164,9 @@ def _run(plan: dict[str, Any]) -> None:
     os.environ.clear()
     os.environ.update(plan["environment"])
     os.chdir("/app")
-    k.load_seccomp(bytes.fromhex(plan["seccomp"])) if plan["seccomp"] else None
+    # After pid 1 was left behind, so that even that is out of the app's reach.
+    landlock.restrict(plan["writable"])
+    # As it is after exec: its own files of /proc are its own.
+    k.prctl(k.PR_SET_DUMPABLE, 1)
     plan["environment"].clear()
     main_module.run(plan["argv"])

@@ -11,10 +11,14 @@ import sys
 import types
 from typing import Any
 
+OURS = ("child", "kernel", "landlock", "main_module", "warm", "zygote")
+
 
 def run(argv: list[str]) -> None:
     """Be `argv[0] argv[1:]`, where `argv[0]` is the interpreter. Ends as it would: by returning, or by an exception
     that the interpreter then prints or, for SystemExit, heeds."""
+    for name in OURS:
+        sys.modules.pop(name, None)  # an app may have modules of these names
     _fresh_randomness()
     _leave_no_module()
     sys.orig_argv = list(argv)

@@ -28,6 +28,7 @@ import immortal
 import tokens
 import warm
 
+SANDBOX = "/opt/portico/sandbox"
 MAX_DESCRIPTORS = 12
 SETTLE_SECONDS = 0.2
 
@@ -65,6 +66,9 @@ def threads() -> int:
 
 
 def main(control: socket.socket, plan: dict[str, Any]) -> None:
+    sys.path.insert(0, SANDBOX)
+    importlib.import_module("landlock")
+    sys.path.remove(SANDBOX)
     stop_watching = tokens.watch()
     imported, skipped = preload(plan["preload"], plan["bytes"])
     warmed = warm.up()
