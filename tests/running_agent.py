@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
@@ -57,10 +57,12 @@ class RunningAgent:
     """An agent in a process of its own, on the tests' database and data folder.
 
     Args:
+        command: another program in its place.
         environment: further settings, as `PORTICO_SLEEP_SECONDS="1"`.
     """
 
-    def __init__(self, **environment: str) -> None:
+    def __init__(self, command: Sequence[str] = AGENT, **environment: str) -> None:
+        self.command = command
         self.environment = {
             **os.environ,
             **shared_database(),
@@ -81,7 +83,7 @@ class RunningAgent:
         """Start it and wait until it answers."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                AGENT,
+                self.command,
                 cwd=ROOT,
                 env=self.environment,
                 stdout=log,

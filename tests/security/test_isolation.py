@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import json
 import os
 import platform
 import socket
@@ -14,73 +13,17 @@ import pytest
 from django.conf import settings
 
 from apps.runtime import client
-from apps.runtime.models import Worker as WorkerRow
 from apps.spaces.encryption import encrypt
 from apps.spaces.models import Space, SpaceVariable
 from tests import running_agent
-from tests.running_agent import HELLO, SERVER, RunningAgent, bare_environment, ensure, fetch, listening, sleeping_space
+from tests.running_agent import HELLO, RunningAgent, bare_environment, ensure, listening, sleeping_space
+from tests.security import spy as spies
+from tests.security.spy import SPY
 
 pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
 
-SPY = (
-    SERVER
-    + """
-import json, socket, stat, subprocess, urllib.parse
-held = sorted(os.listdir("/proc/self/fd"))
-open_files = {n: os.readlink(f"/proc/self/fd/{n}") for n in held if os.path.islink(f"/proc/self/fd/{n}")}
 
-def attempt(action):
-    try:
-        return action()
-    except Exception as error:
-        return f"{type(error).__name__}: {error}"
-
-def reach(family, address):
-    with socket.socket(family) as s:
-        s.settimeout(1)
-        s.connect(address)
-    return "reached"
-
-def write(path, text="x"):
-    with open(path, "w") as file:
-        file.write(text)
-    return "written"
-
-def writable_proc():
-    found = []
-    for root, folders, files in os.walk("/proc"):
-        folders[:] = [f for f in folders if not f.isdigit() and f not in ("self", "thread-self", "task")]
-        for name in files:
-            path = os.path.join(root, name)
-            try:
-                os.close(os.open(path, os.O_WRONLY))
-            except OSError:
-                continue
-            if not stat.S_ISCHR(os.stat(path).st_mode):
-                found.append(path)
-    return found
-
-def setuid_gains():
-    return open("/proc/self/status").read()
-
-def userns():
-    import ctypes
-    libc = ctypes.CDLL(None, use_errno=True)
-    return [libc.unshare(flag) for flag in (0x10000000, 0x00020000, 0x40000000)]
-
-class Spy(Handler):
-    def answer(self):
-        query = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(self.path).query))
-        if "eval" in query:
-            return json.dumps(attempt(lambda: eval(query["eval"])), default=str)
-        return "ready"
-
-serve(Spy)
-"""
-)
-
-
-@pytest.fixture(autouse=True, params=["fresh", "forked"])
+@pytest.fixture(autouse=True, params=spies.WAYS)
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Everything here holds for a worker of a fresh interpreter, and for one that is forked from a zygote."""
     if request.param == "forked":
@@ -94,17 +37,9 @@ def bare_space(files: str = HELLO) -> Space:
     return running_agent.sleeping_space(files, environment=bare_environment())
 
 
-class Worker:
-    """A spy in a worker: `ask` evaluates an expression there."""
-
+class Worker(spies.Worker):
     def __init__(self, space: Space | None = None) -> None:
-        self.space = space or sleeping_space(SPY)
-        self.worker = ensure(self.space)
-
-    def ask(self, expression: str) -> object:
-        from urllib.parse import quote
-
-        return json.loads(fetch(self.worker, f"/?eval={quote(expression)}"))
+        super().__init__(space or sleeping_space(SPY))
 
 
 @pytest.fixture
@@ -251,16 +186,12 @@ def test_it_runs_as_a_user_of_its_own(spy: Worker) -> None:
     """Its own on this machine too, not only in its namespace."""
     users = set()
     for worker in (spy, Worker()):
-        status = (Path("/proc") / str(init_of(worker)) / "status").read_text()
+        status = (Path("/proc") / str(worker.init) / "status").read_text()
         fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
         users.add(fields["Uid"].split()[0])
     if os.geteuid() == 0:
         assert len(users) == 2
         assert min(map(int, users)) >= 0x70000000
-
-
-def init_of(worker: Worker) -> int:
-    return int(WorkerRow.objects.get(pk=worker.worker.id).spawner_state["pid"])
 
 
 CALLS = (

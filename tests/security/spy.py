@@ -1,0 +1,102 @@
+"""A hostile demo that does what a test asks of it, in a real worker."""
+
+from __future__ import annotations
+
+import json
+from urllib.parse import quote
+
+from apps.runtime.models import Worker as WorkerRow
+from apps.spaces.models import Space
+from tests.running_agent import SERVER, bare_environment, ensure, fetch, sleeping_space
+
+WAYS = ("fresh", "forked")
+"""How a worker may be started: by a fresh interpreter, or as a fork of a zygote."""
+
+SPY = (
+    SERVER
+    + """
+import json, socket, stat, subprocess, urllib.parse
+held = sorted(os.listdir("/proc/self/fd"))
+open_files = {n: os.readlink(f"/proc/self/fd/{n}") for n in held if os.path.islink(f"/proc/self/fd/{n}")}
+
+def attempt(action):
+    try:
+        return action()
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+
+def reach(family, address):
+    with socket.socket(family) as s:
+        s.settimeout(1)
+        s.connect(address)
+    return "reached"
+
+def write(path, text="x"):
+    with open(path, "w") as file:
+        file.write(text)
+    return "written"
+
+def writable_proc():
+    found = []
+    for root, folders, files in os.walk("/proc"):
+        folders[:] = [f for f in folders if not f.isdigit() and f not in ("self", "thread-self", "task")]
+        for name in files:
+            path = os.path.join(root, name)
+            try:
+                os.close(os.open(path, os.O_WRONLY))
+            except OSError:
+                continue
+            if not stat.S_ISCHR(os.stat(path).st_mode):
+                found.append(path)
+    return found
+
+def setuid_gains():
+    return open("/proc/self/status").read()
+
+def userns():
+    import ctypes
+    libc = ctypes.CDLL(None, use_errno=True)
+    return [libc.unshare(flag) for flag in (0x10000000, 0x00020000, 0x40000000)]
+
+class Spy(Handler):
+    def answer(self):
+        query = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(self.path).query))
+        if "exec" in query:
+            def run():
+                names = dict(globals())
+                exec(query["exec"], names)
+                return names["found"]
+            return json.dumps(attempt(run), default=str)
+        if "eval" in query:
+            return json.dumps(attempt(lambda: eval(query["eval"])), default=str)
+        return "ready"
+
+serve(Spy)
+"""
+)
+
+
+def space_of(way: str, files: dict[str, str] | str = SPY) -> Space:
+    """A sleeping Space whose worker will be started in that way."""
+    return sleeping_space(files, **({"environment": bare_environment()} if way == "forked" else {}))
+
+
+class Worker:
+    """A spy in a worker: `ask` evaluates an expression there, `do` runs statements there."""
+
+    def __init__(self, space: Space) -> None:
+        self.space = space
+        self.worker = ensure(space)
+
+    def ask(self, expression: str) -> object:
+        """What the expression is there, or `Kind: message` of the exception."""
+        return json.loads(fetch(self.worker, f"/?eval={quote(expression)}"))
+
+    def do(self, statements: str) -> object:
+        """What the variable `found` is after the statements, or the exception."""
+        return json.loads(fetch(self.worker, f"/?exec={quote(statements)}"))
+
+    @property
+    def init(self) -> int:
+        """The first process of its sandbox, as this machine numbers it."""
+        return int(WorkerRow.objects.get(pk=self.worker.id).spawner_state["pid"])

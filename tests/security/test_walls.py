@@ -1,0 +1,281 @@
+"""Each wall does something: with it gone the attack comes further, and no further than to the next wall."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import itertools
+import os
+import platform
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from apps.runtime import client
+from apps.spaces.logs import read_log
+from tests.running_agent import RunningAgent, bare_environment, ensure, sleeping_space, wait_until
+from tests.security.spy import SPY, WAYS, Worker, space_of
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root has all of these walls"),
+    pytest.mark.skipif(platform.machine() != "x86_64", reason="the numbers of calls are those of x86-64"),
+]
+
+MIB = 1024**2
+IN_SOCKETS_APART = Path("/sys/fs/cgroup/memory/memory.kmem.tcp.limit_in_bytes").exists()
+"""Version 2 of control groups counts data in sockets as memory."""
+SMALL = {
+    "PORTICO_WORKER_MEMORY_BYTES": str(160 * MIB),
+    "PORTICO_WORKER_DISK_BYTES": str(16 * MIB),
+    "PORTICO_WORKER_PROCESSES": "40",
+    "PORTICO_WORKER_RESTARTS": "0",
+}
+CALL = "(lambda c: (c.syscall({}), __import__('ctypes').get_errno()))(__import__('ctypes').CDLL(None, use_errno=True))"
+MOUNT = CALL.format("165, b'none', b'/tmp', b'tmpfs', 0, b''")
+UNSHARE_USER = """
+import ctypes
+pid = os.fork()  # of one thread, as the kernel wants it
+if pid == 0:
+    c = ctypes.CDLL(None, use_errno=True)
+    os._exit(ctypes.get_errno() if c.syscall(272, 0x10000000) else 0)
+found = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+"""
+PERSONALITY = CALL.format("135, 0xffffffff")
+ENVIRONMENT_FILE = "/opt/environment/pyvenv.cfg"
+CORE_PATTERN = "os.close(os.open('/proc/sys/kernel/core_pattern', os.O_WRONLY)) or 'opened'"
+"""Opened only: the pattern is this machine's."""
+
+
+@contextlib.contextmanager
+def without(*walls: str) -> Iterator[RunningAgent]:
+    with RunningAgent([sys.executable, "-m", "tests.security.weakened", *walls], **SMALL) as agent:
+        yield agent
+
+
+def both_ways() -> list[Worker]:
+    return [Worker(space_of(way)) for way in WAYS]
+
+
+def refused(answer: object) -> bool:
+    assert isinstance(answer, list)
+    return answer == [-1, errno.EPERM]
+
+
+def test_without_seccomp_and_landlock_the_kernel_answers_and_the_next_wall_stands(transactional_db: None) -> None:
+    with without("seccomp", "landlock", "insisting"):
+        for worker in both_ways():
+            assert worker.ask("os.kill(1, 0)") is None, "pid 1 is within reach"
+            assert worker.ask(PERSONALITY) != [-1, errno.EPERM]
+            assert worker.do(UNSHARE_USER) == errno.ENOSPC, "no user namespace is left to be made"
+            assert refused(worker.ask(MOUNT)), "no capability"
+        assert outlives(("forked",)) == [], "what SIGKILL to its first process would end, its control group does"
+
+
+def test_without_seccomp_and_with_every_capability_landlock_still_forbids_to_mount(transactional_db: None) -> None:
+    with without("seccomp", "capabilities"):
+        for worker in both_ways():
+            status = str(worker.ask("open('/proc/self/status').read()"))
+            assert "CapEff:\t0000000000000000" not in status
+            assert refused(worker.ask(MOUNT))
+
+
+def test_without_all_three_it_mounts(transactional_db: None) -> None:
+    with without("seccomp", "capabilities", "landlock"):
+        fresh, forked = both_ways()
+        assert forked.ask(MOUNT) == [0, 0]
+        assert refused(fresh.ask(MOUNT)), "bubblewrap's mounts belong to a user namespace above"
+
+
+FILES = ("read_only", "own_user", "landlock")
+
+
+@pytest.mark.parametrize("standing", [None, "own_user", "landlock"])
+def test_an_environment_is_poisoned_only_without_three_walls(transactional_db: None, standing: str | None) -> None:
+    """And the kernel's settings are in reach only without a user of its own and the cover of /proc."""
+    with without("proc_cover", *(name for name in FILES if name != standing)):
+        # Started afresh, with an Environment: the variable is one that libraries read when they are imported.
+        from apps.spaces.models import SpaceVariable
+
+        space = sleeping_space(SPY, environment=bare_environment())
+        SpaceVariable.objects.create(space=space, key="HF_ENDPOINT", value="x")
+        worker = Worker(space)
+        poison = worker.ask(f"open({ENVIRONMENT_FILE!r}, 'r+').close() or 'opened'")
+        assert (poison == "opened") == (standing is None), poison
+        assert (worker.ask(CORE_PATTERN) == "opened") == (standing != "own_user")
+
+
+HOLD = """
+import resource, socket
+def count(make, most):
+    held = []
+    try:
+        while len(held) < most:
+            held.append(make())
+    except OSError as error:
+        pass
+    return len(held)
+"""
+FILES_OPENED = HOLD + "found = count(lambda: open('/dev/null'), 6000)"
+INOTIFY = (
+    HOLD + "import ctypes; c = ctypes.CDLL(None)\ndef make():\n    n = c.inotify_init()\n    if n < 0: raise OSError\n"
+)
+INOTIFY += "    return open(n)\nfound = count(make, 20)"
+DISK = """
+found = 0
+try:
+    for n in range(24):
+        with open(f"/tmp/big{n}", "wb") as file:
+            file.write(bytes(2**20))
+        found += 1
+except OSError:
+    pass
+for n in range(24):
+    if os.path.exists(f"/tmp/big{n}"): os.unlink(f"/tmp/big{n}")
+"""
+FORKS = """
+import signal
+children = []
+try:
+    for _ in range(60):
+        pid = os.fork()
+        if pid == 0:
+            signal.pause()
+            os._exit(0)
+        children.append(pid)
+except OSError:
+    pass
+for pid in children:
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+found = len(children)
+"""
+SOCKETS = """
+import socket
+server = socket.create_server(("127.0.0.1", 0))
+held, found = [], 0
+for _ in range(20):
+    a = socket.create_connection(server.getsockname())
+    held += [a, server.accept()[0]]
+    a.setblocking(False)
+    try:
+        while True:
+            found += a.send(bytes(65536))
+    except BlockingIOError:
+        pass
+found >>= 20
+"""
+MEMORY = (
+    "import mmap\nheld = mmap.mmap(-1, 260 * 2**20)\nfor n in range(0, len(held), 4096): held[n] = 1\nfound = 'held'"
+)
+LOG = "for _ in range(700): sys.stdout.write('x' * 4095 + '\\n')\nfound = 1"
+
+
+STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + SPY
+DAEMON = """
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        os.dup2(os.open("/dev/null", os.O_RDWR), 1)
+        os.execv("/bin/sleep", ["sleep", "{seconds}"])
+    os._exit(0)
+found = os.wait()[1]
+"""
+_seconds = itertools.count(700_000 + os.getpid() * 10)
+
+
+def sleepers(seconds: int) -> list[int]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and (entry / "cmdline").read_bytes() == b"sleep\0%d\0" % seconds:
+                found.append(int(entry.name))
+    return found
+
+
+def outlives(ways: Sequence[str]) -> list[int]:
+    """What is left of workers that ignore SIGTERM and have a daemon, once they were stopped. It is ended."""
+    seconds = next(_seconds)
+    spaces = [space_of(way, STUBBORN) for way in ways]
+    for space in spaces:
+        assert Worker(space).do(DAEMON.format(seconds=seconds)) == 0
+    wait_until(lambda: len(sleepers(seconds)) == len(ways))
+
+    async def stop() -> None:
+        await asyncio.gather(*(client.stop_worker(space.pk) for space in spaces), return_exceptions=True)
+
+    asyncio.run(stop())
+    left = sleepers(seconds)
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    return left
+
+
+ZYGOTE_ATTACK = """
+import ctypes, os
+c = ctypes.CDLL(None, use_errno=True)
+os.write(2, b"personality %d\\n" % c.syscall(135, 0xffffffff))
+os.write(2, os.readlink("/proc/self/fd/2").encode() + b" is its output\\n")
+for _ in range(3000):
+    os.write(2, b"x" * 999 + b"\\n")
+"""
+
+
+def attack_from_within_a_zygote(agent: RunningAgent) -> tuple[bool, int]:
+    """Whether seccomp refused a package in a zygote, and by how much it made the agent's log grow."""
+    before = agent.log.stat().st_size
+    ensure(sleeping_space(SPY, environment=bare_environment("attack", gradio=ZYGOTE_ATTACK)))
+    wait_until(lambda: "is its output" in agent.log.read_text(errors="replace"), seconds=10)
+    asyncio.run(asyncio.sleep(0.5))
+    said = agent.log.read_bytes()[before:].decode(errors="replace")
+    assert "pipe:[" in said, "not the agent's own output"
+    return "personality -1" in said, len(said)
+
+
+EVERYTHING = (
+    "memory", "processes", "disk", "rlimits", "inotify", "log_bound", "descriptors", "pid_namespace", "seccomp",
+    "insisting", "group_kill",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_resources_are_bounded_by_their_walls_alone(transactional_db: None, gone: bool) -> None:
+    """A little more than is allowed is asked for, so that this machine bears it when nothing stops it."""
+    with without(*(EVERYTHING if gone else ())) as agent:
+        for way in WAYS:
+            space = space_of(way)
+            worker = Worker(space)
+            assert refused(worker.ask(PERSONALITY)) == (not gone)
+            assert (worker.do(FILES_OPENED) == 6000) == gone
+            assert (worker.do(INOTIFY) == 20) == gone
+            assert (worker.do(DISK) == 24) == gone
+            assert (worker.do(FORKS) == 60) == gone
+            if IN_SOCKETS_APART:
+                in_sockets = worker.do(SOCKETS)
+                assert isinstance(in_sockets, int)
+                assert (in_sockets > 40) == gone, in_sockets
+            core, real_time = worker.ask("[__import__('resource').getrlimit(n) for n in (4, 14)]")  # type: ignore[misc]
+            assert (core == [1, 1]) == (not gone)
+            assert real_time == [0, 0]
+            if way == "fresh":
+                assert (int(str(worker.ask("len([n for n in os.listdir('/proc') if n.isdigit()])"))) > 4) == gone
+            else:
+                assert (int(str(worker.ask("len(open_files)"))) > 3) == gone
+            assert worker.do(LOG) == 1
+            if gone:
+                assert worker.do(MEMORY) == "held"
+            else:
+                with pytest.raises((AssertionError, OSError, TimeoutError)):
+                    worker.do(MEMORY)
+            wait_until(lambda pk=space.pk: read_log(pk, "run")[2] > MIB / 2)  # type: ignore[misc]
+            asyncio.run(client.stop_worker(space.pk))
+            assert (read_log(space.pk, "run")[2] > 2 * MIB) == gone
+        held, said = attack_from_within_a_zygote(agent)
+        assert held == (not gone)
+        assert (said > 1.5 * MIB) == gone
+        assert (outlives(("forked",) if gone else WAYS) != []) == gone

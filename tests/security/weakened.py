@@ -1,0 +1,208 @@
+"""An agent without some of its walls: `python -m tests.security.weakened WALL...`.
+
+It is the product's own agent, with a function of it replaced, or with a line of the programs that run inside of the
+sandbox, of which it then uses a copy. A line that is not there any more is an error, so no wall is only seemingly gone.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+WALLS: dict[str, Callable[[], None]] = {}
+
+
+def wall(take_away: Callable[[], None]) -> Callable[[], None]:
+    WALLS[take_away.__name__] = take_away
+    return take_away
+
+
+def rewrite(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert text.count(old) == 1, f"{path.name} has no longer one: {old}"
+    path.write_text(text.replace(old, new))
+
+
+def copy_programs() -> None:
+    """Have the agent run copies of the programs inside, which `rewrite` may change."""
+    from apps.runtime.zygote import pool
+    from apps.sandbox import launch
+
+    folder = Path(tempfile.mkdtemp(prefix="portico-weakened-", dir=os.environ["PORTICO_DATA"]))
+    Path(os.environ["PORTICO_DATA"]).chmod(0o755)
+    folder.chmod(0o755)
+    shutil.copytree(launch.INSIDE[0], folder / "sandbox")
+    shutil.copytree(pool.INSIDE, folder / "zygote")
+    shutil.copy(launch._LAUNCHER, folder / "launcher.py")
+    launch.INSIDE = (folder / "sandbox", launch.INSIDE[1])
+    pool.INSIDE = folder / "zygote"
+    launch._LAUNCHER = folder / "launcher.py"
+
+
+@wall
+def seccomp() -> None:
+    from apps.sandbox import seccomp
+
+    seccomp.program = lambda **_: None  # type: ignore[assignment]
+
+
+@wall
+def landlock() -> None:
+    from apps.sandbox import launch
+
+    rewrite(launch.INSIDE[0] / "landlock.py", "there = version()", "there = 0")
+
+
+@wall
+def capabilities() -> None:
+    from apps.runtime.zygote import pool
+
+    rewrite(pool.INSIDE / "child.py", "k.drop_capabilities(last)", "pass")
+    replace_arguments({"--cap-drop": "--cap-add"})
+
+
+def replace_arguments(others: dict[str, str | None], *, only: Callable[[Any], bool] = lambda _: True) -> None:
+    """Bubblewrap's options, changed; None leaves one out together with its value."""
+    from apps.sandbox.bubblewrap import Sandbox
+
+    former = Sandbox.arguments
+
+    def changed(sandbox: Sandbox) -> Iterator[str]:
+        given = iter(former(sandbox))
+        for word in given:
+            if word in others and only(sandbox):
+                if others[word] is None:
+                    next(given)
+                else:
+                    yield str(others[word])
+            else:
+                yield word
+
+    Sandbox.arguments = lambda sandbox: list(changed(sandbox))  # type: ignore[method-assign]
+
+
+@wall
+def read_only() -> None:
+    replace_arguments({"--ro-bind": "--bind", "--remount-ro": None})
+
+
+@wall
+def own_user() -> None:
+    from apps.runtime import spawner
+
+    spawner.user_of_space = lambda _: None
+
+
+@wall
+def proc_cover() -> None:
+    from apps.sandbox import bubblewrap
+
+    bubblewrap.READ_ONLY_PROC = bubblewrap.HIDDEN_FILES = bubblewrap.HIDDEN_FOLDERS = ()  # type: ignore[assignment]
+
+
+@wall
+def pid_namespace() -> None:
+    """Of fresh interpreters; forks could not tell their first process without."""
+    from apps.sandbox.bubblewrap import Sandbox
+
+    former = Sandbox.arguments
+    Sandbox.arguments = lambda sandbox: [  # type: ignore[method-assign]
+        word for word in former(sandbox) if word != "--unshare-pid" or sandbox.for_zygote
+    ]
+
+
+def unlimited(controller: str) -> None:
+    from apps.sandbox import cgroups
+
+    for version in (1, 2):
+        name = f"_limit_v{version}"
+        former = getattr(cgroups, name)
+
+        def without(folders: dict[str, Path], limits: Any, former: Any = former) -> None:
+            former({key: folder for key, folder in folders.items() if key != controller}, limits)
+
+        setattr(cgroups, name, without)
+
+
+@wall
+def memory() -> None:
+    unlimited("memory")
+
+
+@wall
+def processes() -> None:
+    unlimited("pids")
+
+
+@wall
+def disk() -> None:
+    from apps.runtime.zygote import pool
+    from apps.sandbox import launch
+
+    for program in (pool.INSIDE / "child.py", launch._LAUNCHER):
+        rewrite(program, "size={size},nr_inodes={max(4096, size // 4096)}", "size=0,nr_inodes=0")
+
+
+@wall
+def rlimits() -> None:
+    from apps.runtime.zygote import spawner
+    from apps.sandbox import launch
+
+    launch.rlimits_for = spawner.rlimits_for = lambda *_: {}
+
+
+@wall
+def inotify() -> None:
+    from apps.runtime.zygote import spawner
+    from apps.sandbox import launch
+
+    rewrite(launch._LAUNCHER, '"max_inotify_instances": 8', '"max_inotify_instances": 64')
+    spawner.INOTIFY = {}
+
+
+@wall
+def descriptors() -> None:
+    from apps.runtime.zygote import pool
+
+    rewrite(pool.INSIDE / "child.py", "k.close_all_but([agent.fileno()])", "pass")
+
+
+@wall
+def log_bound() -> None:
+    from apps.runtime.agent import output
+
+    output.BURST_BYTES = 1 << 40
+
+
+@wall
+def insisting() -> None:
+    """SIGKILL to a worker that does not heed SIGTERM. Its control group is the next wall."""
+    from apps.runtime.zygote.spawner import ForkSpawner
+
+    ForkSpawner._kill = lambda _: None  # type: ignore[method-assign]
+
+
+@wall
+def group_kill() -> None:
+    from apps.sandbox import cgroups
+
+    cgroups.REMOVE_SECONDS = 0.2
+    cgroups.Cgroup.kill = lambda _: None  # type: ignore[method-assign]
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
+    import django
+
+    django.setup()
+    copy_programs()
+    for name in sys.argv[1:]:
+        WALLS[name]()
+    from apps.runtime.agent import main
+
+    main()
