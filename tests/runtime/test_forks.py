@@ -347,3 +347,12 @@ def test_a_killed_agent_leaves_nothing_of_its_zygotes(agent: RunningAgent) -> No
     agent.start()
     wait_for_stage(space, Stage.SLEEPING)
     assert fetch(ensure(space)) == "hello"
+
+
+def test_an_app_may_have_modules_of_any_name(agent: RunningAgent) -> None:
+    names = ("child", "kernel", "landlock", "main_module", "warm", "zygote")
+    files = {f"{name}.py": f"here = {name!r}\n" for name in names}
+    check = "".join(f"import {name}; assert {name}.here == {name!r}\n" for name in names)
+    space = forked({"app.py": check + HELLO, **files})
+    assert fetch(ensure(space)) == "hello"
+    assert way_of(space) == ("fork", "")
