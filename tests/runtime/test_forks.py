@@ -107,7 +107,18 @@ def test_the_app_sees_what_a_fresh_interpreter_would_show_it(agent: RunningAgent
 
 
 def test_an_app_may_have_modules_named_as_those_of_the_zygote(agent: RunningAgent) -> None:
-    ours = ("child", "dependants", "immortal", "kernel", "main_module", "nursery", "tokens", "warm", "zygote")
+    ours = (
+        "child",
+        "dependants",
+        "immortal",
+        "kernel",
+        "landlock",
+        "main_module",
+        "nursery",
+        "tokens",
+        "warm",
+        "zygote",
+    )
     modules = {f"{name}.py": f"WHOSE = 'the {name} of the app'\n" for name in ours}
     space = forked({"app.py": LOOK, **modules})
     for name in ours:
@@ -347,12 +358,3 @@ def test_a_killed_agent_leaves_nothing_of_its_zygotes(agent: RunningAgent) -> No
     agent.start()
     wait_for_stage(space, Stage.SLEEPING)
     assert fetch(ensure(space)) == "hello"
-
-
-def test_an_app_may_have_modules_of_any_name(agent: RunningAgent) -> None:
-    names = ("child", "kernel", "landlock", "main_module", "warm", "zygote")
-    files = {f"{name}.py": f"here = {name!r}\n" for name in names}
-    check = "".join(f"import {name}; assert {name}.here == {name!r}\n" for name in names)
-    space = forked({"app.py": check + HELLO, **files})
-    assert fetch(ensure(space)) == "hello"
-    assert way_of(space) == ("fork", "")

@@ -290,9 +290,7 @@ class Pool:
         used: finds the heavy libraries that the Spaces of an Environment import.
     """
 
-    def __init__(
-        self, hierarchy: Hierarchy, scratch: Path, used: Callable[[Path], Awaitable[frozenset[str]]]
-    ) -> None:
+    def __init__(self, hierarchy: Hierarchy, scratch: Path, used: Callable[[Path], Awaitable[frozenset[str]]]) -> None:
         self._hierarchy, self._scratch, self._used = hierarchy, scratch, used
         self._replacing: dict[Key, asyncio.Task[None]] = {}
         self._checked_at = 0.0

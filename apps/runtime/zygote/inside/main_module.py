@@ -11,14 +11,10 @@ import sys
 import types
 from typing import Any
 
-OURS = ("child", "kernel", "landlock", "main_module", "warm", "zygote")
-
 
 def run(argv: list[str]) -> None:
     """Be `argv[0] argv[1:]`, where `argv[0]` is the interpreter. Ends as it would: by returning, or by an exception
     that the interpreter then prints or, for SystemExit, heeds."""
-    for name in OURS:
-        sys.modules.pop(name, None)  # an app may have modules of these names
     _fresh_randomness()
     _leave_no_module()
     sys.orig_argv = list(argv)
@@ -64,7 +60,7 @@ def _fresh_randomness() -> None:
 
 def _leave_no_module() -> None:
     """The app may have modules of the same names as these programs."""
-    here = os.path.dirname(os.path.abspath(__file__)) + os.sep
+    here = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep  # theirs, and the sandbox's beside them
     for name, module in list(sys.modules.items()):
         if name != "__main__" and (getattr(module, "__file__", None) or "").startswith(here):
             del sys.modules[name]
