@@ -96,7 +96,7 @@ async def main(environment: Path) -> None:
             interpreter=interpreter, argv=(f"{ENVIRONMENT}/bin/python", "app.py"),
             environment=sdks.zygote_environment(), port=7860, health_path="/", limits=LIMITS, startup_seconds=60,
         )  # fmt: skip
-        pool = Pool(hierarchy, scratch, 2, lambda _: asyncio.sleep(0, frozenset()))
+        pool = Pool(hierarchy, scratch, lambda _: asyncio.sleep(0, frozenset()))
         try:
             zygote = await pool.get(environment, interpreter, sdks.zygote_environment())
             python = await bare([str(environment / "bin" / "python"), "app.py"], app)
