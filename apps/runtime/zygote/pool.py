@@ -246,7 +246,7 @@ class Zygote:
             return f"grown from {self._ready_bytes} to {now} bytes"
         return ""
 
-    def retire(self) -> None:
+    async def retire(self) -> None:
         """Fork no more. Its workers live on; what keeps their sandbox stays until `end`."""
         self.is_over = True
         if self._next is not None:
@@ -257,7 +257,7 @@ class Zygote:
         if spare is not None:
             spare.give_up()
             if spare.cgroup is not None:
-                spare.cgroup.remove()
+                await asyncio.to_thread(spare.cgroup.remove)
 
     async def end(self) -> None:
         """End it and every worker that still comes from it."""
@@ -307,9 +307,6 @@ class Pool:
         if os.geteuid() != 0:
             raise NoZygote("the agent is not root")
         key = Key(environment, interpreter.executable)
-        why, until = self._refused.get(key, ("", 0.0))
-        if until > time.monotonic():
-            raise NoZygote(why)
         task = self._zygotes.get(key)
         if task is not None and task.done() and (task.cancelled() or task.exception() or not task.result().is_alive):
             if not task.cancelled() and not task.exception():
@@ -317,9 +314,16 @@ class Pool:
             del self._zygotes[key]
             task = None
         if task is None:
+            if why := self._refusal(key):
+                raise NoZygote(why)
             task = asyncio.create_task(self._start(key, interpreter, defaults))
             self._zygotes[key] = task
         return await asyncio.shield(task)
+
+    def _refusal(self, key: Key) -> str:
+        """Why there was none when one was tried a moment ago; empty when it may be tried."""
+        why, until = self._refused.get(key, ("", 0.0))
+        return why if until > time.monotonic() else ""
 
     async def _start(self, key: Key, interpreter: Interpreter, defaults: Mapping[str, str]) -> Zygote:
         used = await self._used(key.environment)
@@ -360,7 +364,7 @@ class Pool:
         if now - self._checked_at > CHECK_SECONDS:
             self._checked_at = now
             for key, zygote in self._ready().items():
-                if (why := zygote.why_stale()) and key not in self._replacing:
+                if (why := zygote.why_stale()) and key not in self._replacing and not self._refusal(key):
                     log.info("zygote is replaced", environment=key.environment.name[:12], why=why)
                     self._replacing[key] = asyncio.create_task(self._replace(key, zygote, defaults))
 
@@ -368,11 +372,14 @@ class Pool:
         """Put another one in its place once that is ready; until then it goes on forking."""
         try:
             task = asyncio.create_task(self._start(key, stale.interpreter, defaults))
-            with contextlib.suppress(NoZygote):
-                await task
-                self._zygotes[key] = task
-                self._former.append(stale)
-                stale.retire()
+            await task
+            self._zygotes[key] = task
+            self._former.append(stale)
+            await stale.retire()
+        except NoZygote:
+            pass  # said already; the stale one goes on, and this is tried again
+        except Exception as error:  # the database may be away
+            log.warning("zygote not replaced", environment=key.environment.name[:12], error=repr(error))
         finally:
             del self._replacing[key]
 
