@@ -81,7 +81,6 @@ def mount_scratch(
     if data is not None:
         Path("data").mkdir()
         attach(data, "data")
-        os.close(data)  # or the command would hold it
     Path("shown").mkdir(mode=0o711)
     for number, source in enumerate(sources[: len(shown)]):
         place = Path("shown", str(number))
