@@ -36,8 +36,11 @@ def on_lifecycle_requested(sender: Any, space: Space, verb: str, **kwargs: Any) 
 def _run(deployment: Deployment) -> None:
     """The stage says so at once, within the transaction: an agent that misses the message reads it there."""
     services.wants_to_run(deployment)
-    task = tasks.stop_worker if deployment.sdk == SDK.STATIC else tasks.start_worker
-    transaction.on_commit(lambda: task.delay(deployment.space_id), robust=True)
+    space_id, before = deployment.space_id, services.alive(deployment.space_id)
+    if deployment.sdk == SDK.STATIC:
+        transaction.on_commit(lambda: tasks.stop_worker.delay(space_id), robust=True)
+    else:
+        transaction.on_commit(lambda: tasks.start_worker.delay(space_id, before), robust=True)
 
 
 @receiver(space_deleted)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -94,6 +94,18 @@ def storages_to_delete() -> list[UUID]:
 
 def storage_deleted(name: UUID) -> None:
     Storage.objects.filter(pk=name, space=None).delete()
+
+
+def alive(space_id: int) -> list[str]:
+    """The Space's workers that have not ended, by id."""
+    there = Worker.objects.filter(space=space_id).exclude(state=Worker.State.ENDED)
+    return [str(pk) for pk in there.values_list("pk", flat=True)]
+
+
+def has_started(space_id: int, before: Collection[str]) -> bool:
+    """Whether a worker of the current deployment starts or runs that was not among those alive `before`."""
+    ours = Worker.objects.filter(space=space_id, deployment__is_current=True)
+    return ours.filter(state__in=(Worker.State.STARTING, Worker.State.READY)).exclude(pk__in=before).exists()
 
 
 def was_woken(space_id: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from asgiref.sync import async_to_sync
@@ -20,8 +21,18 @@ PATIENCE: dict[str, Any] = {
 
 
 @shared_task(**PATIENCE)
-def start_worker(space_id: int) -> None:
-    """Start the Space's current deployment; a worker that runs already serves until the new one answers."""
+def start_worker(space_id: int, before: Sequence[str]) -> None:
+    """Start the Space's current deployment; a worker that runs already serves until the new one answers.
+
+    The agent looks for Spaces to start by itself, and visitors wake them. What one of these has started since this was
+    asked for is not started again: people may be using it already, and a successor knows nothing of their sessions.
+
+    Args:
+        space_id: the Space.
+        before: the ids of the workers that were alive when this was asked for.
+    """
+    if services.has_started(space_id, before):
+        return
     try:
         async_to_sync(client.restart_worker)(space_id)
     except client.StartRefused as refused:

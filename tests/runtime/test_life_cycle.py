@@ -212,8 +212,14 @@ def test_the_task_after_a_deployment_starts_it(agent: RunningAgent) -> None:
     deployment = deploy(space)
     deployment_created.send(type(deployment), deployment=deployment)
     assert stage_of(space) == Stage.APP_STARTING, "the stage says so before anybody reads the message"
-    tasks.start_worker(space.pk)
+    tasks.start_worker(space.pk, [])
     wait_for_stage(space, Stage.RUNNING)
+    first = workers_of(space)
+    tasks.start_worker(space.pk, [])
+    assert workers_of(space) == first, "a message that comes late starts nobody's worker afresh"
+    assert stage_of(space) == Stage.RUNNING
+    tasks.start_worker(space.pk, services.alive(space.pk))
+    wait_until(lambda: workers_of(space) and not set(workers_of(space)) & set(first))
 
 
 def test_a_start_whose_message_was_lost_is_made_up_for(transactional_db: None) -> None:

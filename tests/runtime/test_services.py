@@ -78,3 +78,19 @@ def test_a_late_message_to_stop_spares_a_space_that_was_woken(space: Space, monk
     delete_space(space)
     tasks.stop_worker(space_id)
     assert stopped == [space_id, space_id]
+
+
+def test_a_late_message_to_start_spares_what_was_started_since(space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+    restarted: list[int] = []
+
+    async def restart(space_id: int) -> None:
+        restarted.append(space_id)
+
+    monkeypatch.setattr("apps.runtime.client.restart_worker", restart)
+    start(space)
+    before = services.alive(space.pk)
+    tasks.start_worker(space.pk, before)
+    assert restarted == [space.pk], "what ran before it was asked for is started afresh"
+    start(space)
+    tasks.start_worker(space.pk, before)
+    assert restarted == [space.pk]
