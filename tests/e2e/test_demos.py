@@ -94,9 +94,15 @@ def test_a_demo_answers_the_same_through_the_portal_as_directly(
     on_the_portal = on_its_host if has_login else answers(f"{portal.url}/run/ada/{slug}/", folder)
     with run_directly(portal, folder, tmp_path) as url:
         directly = answers(url, folder)
+        assert numbers(host) == numbers(url)
     assert on_its_host == directly
     assert on_the_portal == directly
     assert any(answer is not None for answer in directly)
+
+
+def numbers(url: str) -> list[tuple[int, str]]:
+    """The app's components, as its own styles and scripts may name them: `#component-<number>`."""
+    return [(c["id"], c["type"]) for c in httpx.get(f"{url}config").json().get("components", [])]
 
 
 def test_an_apps_own_login_lets_nobody_in_without_the_password(portal: RunningPortal) -> None:

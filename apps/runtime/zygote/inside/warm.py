@@ -42,11 +42,14 @@ def _gradio() -> None:
     if gradio is None:
         return
     import dependants
+    from gradio.context import Context
     from starlette.testclient import TestClient
 
     known = dependants.Known.install()
+    numbered = Context.id
     with gradio.Blocks() as blocks:
         gradio.Textbox()
+    Context.id = numbered  # an app's components have the numbers `python app.py` gives: styles name `#component-3`
     client = TestClient(gradio.routes.App.create_app(blocks))
     for path in ("/config", "/gradio_api/info"):
         client.get(path)
