@@ -43,13 +43,10 @@ def test_a_killed_agent_leaves_no_mount_and_no_device_and_the_files_are_there(tr
         assert Storage.objects.get().used_bytes > 16 * MIB, "measured as it ended"
 
 
-def test_a_machine_that_cannot_keep_files_refuses_to_start(
-    transactional_db: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_machine_that_cannot_keep_files_refuses_to_start(transactional_db: None) -> None:
     """An agent without loop devices, as in many containers."""
     hidden = ["unshare", "-m", "sh", "-c", 'mount --bind /dev/null /dev/loop-control && exec "$@"', "sh"]
-    monkeypatch.setattr("tests.running_agent.AGENT", [*hidden, *AGENT])
-    with RunningAgent():
+    with RunningAgent([*hidden, *AGENT]):
         space, other = keeping(), sleeping_space()
         with pytest.raises(client.StartRefused, match=r"keeps files at /data, which this machine cannot do"):
             ensure(space)
