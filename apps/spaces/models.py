@@ -57,7 +57,9 @@ class Plan(models.Model):
     storage_bytes = models.PositiveBigIntegerField(
         "persistent storage", default=0, help_text="Kept at /data over restarts and sleeps. 0: none."
     )
-    replicas = models.PositiveSmallIntegerField(default=1, help_text="Workers that a Space may have at once, at most.")
+    replicas = models.PositiveSmallIntegerField(
+        default=1, help_text="Workers that a Space may have at once, at most. For now one runs, whatever this says."
+    )
     sleep_seconds = models.PositiveIntegerField(
         "sleeps after",
         null=True,
@@ -69,7 +71,9 @@ class Plan(models.Model):
         "the longest they may choose", null=True, blank=True, help_text="Empty: any of the times that are offered."
     )
     may_never_sleep = models.BooleanField("they may choose never", default=False)
-    egress = models.BooleanField("reaches the internet", default=True)
+    egress = models.BooleanField(
+        "reaches the internet", default=True, help_text="For now no worker does, whatever this says."
+    )
     is_default = models.BooleanField(default=False, help_text="Of Spaces whose owner chose none.")
     for_everyone = models.BooleanField("any owner may choose it", default=True, help_text="Otherwise staff assign it.")
 
