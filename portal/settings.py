@@ -50,7 +50,6 @@ PORTICO_BIND = env.str("PORTICO_BIND", default="127.0.0.1")
 PORTICO_URL = env.str("PORTICO_URL", default=f"http://localhost:{PORTICO_PORT}").rstrip("/")
 PORTICO_SPACES_DOMAIN = env.str("PORTICO_SPACES_DOMAIN", default="spaces.localhost").lower()
 PORTICO_ADMIN = env.str("PORTICO_ADMIN", default="")
-PORTICO_PRODUCTION = env.bool("PORTICO_PRODUCTION", default=False)
 PORTICO_TRUSTED_PROXIES = env.list("PORTICO_TRUSTED_PROXIES", default=[])
 """Addresses of front proxies whose X-Forwarded-For and X-Forwarded-Proto are believed."""
 

@@ -29,7 +29,7 @@ deploy_check() {
     step "migrations"
     PORTICO_DATA=$scratch python manage.py makemigrations --check --dry-run
     step "check --deploy, with production settings"
-    PORTICO_DATA=$scratch PORTICO_PRODUCTION=true PORTICO_URL=https://portico.example \
+    PORTICO_DATA=$scratch PORTICO_URL=https://portico.example \
         PORTICO_SPACES_DOMAIN=spaces-of-portico.example python manage.py check --deploy --fail-level WARNING
     rm -rf "$scratch"
 }

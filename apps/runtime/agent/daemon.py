@@ -104,6 +104,7 @@ class Agent:
             await sockets.stop()
             await self._end_all()
             await self._zygotes.end()
+            await self._remove_groups()
             self._hierarchy.remove()
             shutil.rmtree(self._scratch, ignore_errors=True)
             lock.close()
@@ -247,6 +248,10 @@ class Agent:
             spawner = self._make_spawner(spec_of_former(worker))
             spawner.load_state(worker.spawner_state)
             await spawner.stop(0)
+        await self._remove_groups()
+
+    async def _remove_groups(self) -> None:
+        """End and delete what is left in this node's control groups; nobody looks after it any more."""
         for group in self._hierarchy.groups().values():
             await asyncio.to_thread(group.remove)
 
