@@ -51,7 +51,7 @@ class RunningPortal:
     def __exit__(self, *exception: Any) -> None:
         self.stop()
 
-    def start(self, seconds: float = 90) -> None:
+    def start(self, seconds: float = 180) -> None:
         """Start it and wait until `/readyz` says so."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
