@@ -117,6 +117,10 @@ class Sandbox:
                 yield from ("--symlink", f"usr/{name}", f"/{name}")
             elif folder.is_dir():
                 yield from ("--ro-bind", f"/{name}", f"/{name}")
+        if self.for_zygote:
+            # Its workers are other users than it is, and look things up here.
+            for place in sorted({str(parent) for path in _HOST_ETC for parent in Path(path).parents} - {"/"}):
+                yield from ("--perms", "0755", "--dir", place)
         for path in _HOST_ETC:
             if Path(path).exists():
                 yield from ("--ro-bind", str(Path(path).resolve()), path)
