@@ -119,7 +119,8 @@ class Sandbox:
                 yield from ("--ro-bind", f"/{name}", f"/{name}")
         if self.for_zygote:
             # Its workers are other users than it is, and look things up here.
-            for place in sorted({str(parent) for path in _HOST_ETC for parent in Path(path).parents} - {"/"}):
+            there = [path for path in _HOST_ETC if Path(path).exists()]
+            for place in sorted({str(parent) for path in there for parent in Path(path).parents} - {"/"}):
                 yield from ("--perms", "0755", "--dir", place)
         for path in _HOST_ETC:
             if Path(path).exists():

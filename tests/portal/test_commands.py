@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +20,7 @@ from apps.repos import store
 from apps.spaces.logs import LogWriter
 from apps.spaces.models import SDK, Space, Stage
 from portal.deploy import deploy_folder, folder_files, guess_sdk
+from tests.running_portal import ROOT
 
 
 def portico(*arguments: Any) -> str:
@@ -117,6 +122,16 @@ def test_status_says_what_is_missing_and_fails(db: None) -> None:
     with pytest.raises(CommandError):
         call_command("portico", "status", stdout=text)
     assert any(line.startswith("NO  agent") for line in text.getvalue().splitlines())
+
+
+def test_status_before_the_first_run_says_what_the_machine_can_do(tmp_path: Path) -> None:
+    environment = {**os.environ, "PORTICO_DATA": str(tmp_path), "DATABASE_URL": ""}
+    command = [sys.executable, "manage.py", "portico", "status"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert re.search(r"^NO +database +no such table", done.stdout, re.M), done.stdout
+    assert re.search(r"^(ok|NO) +sandbox ", done.stdout, re.M)
+    assert "Traceback" not in done.stderr
 
 
 def test_sleep_and_wake_without_an_agent_are_told(space: Space) -> None:

@@ -61,7 +61,7 @@ FACTS = {
     "encoding": [sys.stdout.encoding, sys.stderr.encoding, sys.stdout.line_buffering, sys.getfilesystemencoding()],
     "hostname": os.uname().nodename, "session": os.getsid(0) == os.getpid(),
     "files": sorted(os.listdir("/proc/self/fd"))[:3], "app": sorted(os.listdir(".")),
-    "gc": __import__("gc").isenabled(),
+    "gc": __import__("gc").isenabled(), "etc": sorted(os.listdir("/etc")), "passwd": open("/etc/passwd").read(),
 }
 class Page(Handler):
     def answer(self):
