@@ -47,16 +47,18 @@ class RunningWorker:
         port: where it listens on its own 127.0.0.1.
         node: the machine that holds it.
         deployment_id: what it runs.
+        others: the Space's further workers that answer, where its plan grants more than one; they run the same.
     """
 
     id: UUID
     port: int
     node: str
     deployment_id: int
+    others: tuple[RunningWorker, ...] = ()
 
 
 async def ensure_worker(space_id: int, *, timeout: float) -> RunningWorker:
-    """Return the Space's worker, started if there is none, as soon as it answers.
+    """Return the Space's worker, started if there is none, as soon as it answers; and the others that do by then.
 
     However many callers ask at once, one worker is started. While a new deployment is starting, this is the former
     one's.
@@ -70,7 +72,11 @@ async def ensure_worker(space_id: int, *, timeout: float) -> RunningWorker:
         AgentUnavailable: nobody to ask.
     """
     found = await _call(f"/spaces/{space_id}/ensure", {"timeout": timeout}, timeout + ANSWER_SECONDS)
-    return RunningWorker(UUID(found["id"]), found["port"], found["node"], found["deployment_id"])
+    return _running(found, tuple(_running(other) for other in found["others"]))
+
+
+def _running(found: Mapping[str, Any], others: tuple[RunningWorker, ...] = ()) -> RunningWorker:
+    return RunningWorker(UUID(found["id"]), found["port"], found["node"], found["deployment_id"], others)
 
 
 async def stop_worker(space_id: int) -> None:
@@ -79,7 +85,7 @@ async def stop_worker(space_id: int) -> None:
 
 
 async def restart_worker(space_id: int) -> None:
-    """Begin to start the Space afresh, from its current deployment; a running worker serves until the new one answers.
+    """Begin to start the Space afresh, from its current deployment; what runs serves until the new worker answers.
     Returns once that has begun. What comes of it is the Space's stage.
 
     Raises:

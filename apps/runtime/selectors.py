@@ -40,7 +40,7 @@ class StartPlan:
         revision: of the repository.
         sleep_seconds: without use, after which it sleeps; 0 for never.
         given: plan and limits, for the worker's row.
-        replicas: workers it may have at once.
+        replicas: workers it has at once while it is awake.
     """
 
     spec: WorkerSpec

@@ -35,10 +35,17 @@ def _to_run(space_id: int) -> Space | None:
 
 @transaction.atomic
 def worker_starting(
-    worker_id: UUID, space_id: int, deployment_id: int, port: int, given: Mapping[str, object] | None = None
+    worker_id: UUID,
+    space_id: int,
+    deployment_id: int,
+    port: int,
+    given: Mapping[str, object] | None = None,
+    *,
+    is_first: bool = True,
 ) -> bool:
     """A worker is about to be started, with the plan and limits `given`. False when its Space must not run any more, or
-    its deployment is gone. If it keeps something, that is noted before it is there, so that it is never forgotten."""
+    its deployment is gone. If it keeps something, that is noted before it is there, so that it is never forgotten. The
+    stage is the first one's affair: beside it others are started while the Space is RUNNING."""
     space = _to_run(space_id)
     if space is None or not Deployment.objects.filter(pk=deployment_id, space=space).exists():
         return False
@@ -48,7 +55,8 @@ def worker_starting(
     )  # fmt: skip
     if given and given.get("storage_bytes"):
         Storage.objects.get_or_create(pk=space.repository, defaults={"space": space, "node": settings.PORTICO_NODE})
-    set_stage(space_id, Stage.APP_STARTING)
+    if is_first:
+        set_stage(space_id, Stage.APP_STARTING)
     return True
 
 

@@ -24,7 +24,8 @@ from django.db.utils import Error as DatabaseError
 
 from apps.runtime import client, sdks, services
 from apps.runtime.agent.api import application
-from apps.runtime.agent.keeper import Keeper, Live
+from apps.runtime.agent.keeper import Keeper
+from apps.runtime.agent.live import Live
 from apps.runtime.agent.sockets import SocketServer
 from apps.runtime.agent.turns import Turns
 from apps.runtime.errors import StartRefused
@@ -139,7 +140,7 @@ class Agent:
                 {
                     **live.describe(),
                     **live.spawner.usage(),
-                    "ready": self._keepers[live.plan.spec.space_id].current is live,
+                    "ready": live in self._keepers[live.plan.spec.space_id].serving,
                     "seconds": round(now - live.ready_at, 1),
                 }
                 for live in self.workers.values()

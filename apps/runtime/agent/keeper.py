@@ -1,4 +1,4 @@
-"""One Space's worker, from start to end.
+"""One Space's workers, from start to end.
 
     (none) --ensure, restart--> starting --answers--> ready --idle--> (none), SLEEPING
                                    |                    |
@@ -6,6 +6,9 @@
 
 A keeper does one thing at a time: starts and ends hold its lock. While a new worker starts the former one goes on
 serving and is ended after the switch. Whoever asks while a start is under way waits for that start.
+
+Where the plan grants more than one, `replicas` starts the others once the first answers; all end together. The first
+of `serving` is the one that a wake waits for and a restart begins with; when it dies, the next one is the first.
 """
 
 from __future__ import annotations
@@ -14,35 +17,29 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
 from channels.db import database_sync_to_async as in_database
 from django.conf import settings
-from django.db.utils import Error as DatabaseError
 from django.utils import timezone
 
-from apps.runtime import services
+from apps.runtime.agent.live import Live, StartFailed
 from apps.runtime.agent.output import Output
-from apps.runtime.agent.readiness import Ended, NeverReady, until_ready
+from apps.runtime.agent.readiness import Ended, NeverReady
+from apps.runtime.agent.replicas import SETTLE_SECONDS, Replicas, pause_before
 from apps.runtime.agent.turns import Turns
 from apps.runtime.errors import StartRefused
 from apps.runtime.selectors import BY_A_VISIT, StartPlan, start_plan
-from apps.runtime.spawner import Spawner, SpawnerFactory, SpawnFailed
-from apps.sandbox.cgroups import Limits
+from apps.runtime.spawner import SpawnerFactory, SpawnFailed
 from apps.spaces.logs import LogWriter
 from apps.spaces.models import Stage
 from apps.spaces.stages import set_stage
 
 log = structlog.get_logger(__name__)
 
-GRACE_SECONDS = 5.0
 DRAIN_SECONDS = 2.0
 """How long a worker that was replaced goes on answering: gateways may believe an old route for a second."""
-STABLE_SECONDS = 60.0
-"""A worker that ran this long counts as a fresh attempt when it crashes."""
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 60.0
 BUSY_CPUS = 0.05
 """An app that uses more processor time than this while nobody is connected is taken to work on something: a job that
 was queued, or one whose asker will come back for the answer."""
@@ -53,31 +50,6 @@ AFTER_A_CRASH = frozenset({Stage.RUNTIME_ERROR})
 OF_A_WORKER = (Stage.APP_STARTING, Stage.RUNNING, Stage.RUNTIME_ERROR)
 """Stages that a worker's fate may replace; in the others a build or a person has the word."""
 
-WITHDRAWN = "It was paused, taken down or deleted while it started."
-
-
-@dataclass(eq=False)
-class Live:
-    """A worker that was started and is not known to have ended."""
-
-    plan: StartPlan
-    spawner: Spawner
-    output: Output
-    port: int
-    ready_at: float = field(default_factory=time.monotonic)
-    ending: bool = False
-    watcher: asyncio.Task[None] | None = None
-
-    def describe(self) -> dict[str, Any]:
-        """For callers of the API."""
-        return {
-            "id": str(self.plan.spec.worker_id),
-            "space": self.plan.spec.space_id,
-            "port": self.port,
-            "node": settings.PORTICO_NODE,
-            "deployment_id": self.plan.deployment_id,
-        }
-
 
 class Keeper:
     """The keeper of the Space `space_id`; `spawner` makes spawners, `workers` is the agent's list of who lives, `turns`
@@ -86,7 +58,7 @@ class Keeper:
     def __init__(self, space_id: int, spawner: SpawnerFactory, workers: dict[Any, Live], turns: Turns) -> None:
         self.space_id = space_id
         self.sleep_seconds = 0
-        self.current: Live | None = None
+        self.serving: list[Live] = []
         self._spawner, self._workers, self._turns = spawner, workers, turns
         self._lock = asyncio.Lock()
         self._starting: asyncio.Task[Live] | None = None
@@ -94,9 +66,15 @@ class Keeper:
         self._failures = 0
         self._active_at = time.monotonic()
         self._asked = 0
-        self._look: tuple[Live, float, float] | None = None
+        self._look: tuple[list[Live], float, float] | None = None
         self._log: LogWriter | None = None
+        self._replicas = Replicas(self.serving, self._bring_up, self._note)
         self._background: set[asyncio.Task[None]] = set()
+
+    @property
+    def current(self) -> Live | None:
+        """The first of those that answer."""
+        return self.serving[0] if self.serving else None
 
     @property
     def is_idle(self) -> bool:
@@ -117,12 +95,13 @@ class Keeper:
         self._active_at = time.monotonic()
 
     async def ensure(self, timeout: float) -> dict[str, Any]:
-        """The worker that answers, started if need be. See `client.ensure_worker` for what is raised."""
+        """The worker that answers, started if need be, and the others that do. See `client.ensure_worker` for what is
+        raised."""
         self.note_activity()
-        if self.current is not None:
-            return self.current.describe()
-        task = self._starting or self._begin(BY_A_VISIT)
-        return (await self._outcome(task, timeout)).describe()
+        live = self.current
+        if live is None:
+            live = await self._outcome(self._starting or self._begin(BY_A_VISIT), timeout)
+        return {**live.describe(), "others": [other.describe() for other in self.serving if other is not live]}
 
     async def restart(self) -> None:
         """Begin to start the current deployment afresh."""
@@ -142,12 +121,11 @@ class Keeper:
         with self._attending():
             await self._cancel_start()
             async with self._lock:
-                live, self.current = self.current, None
+                lives = self._withdraw()
                 self._failures = 0
                 if stage is not None:
                     await in_database(set_stage)(self.space_id, stage, only_from=(Stage.RUNNING,))
-                if live is not None:
-                    await self._end(live, reason)
+                await self._end_all(lives, reason)
             await asyncio.gather(*self._background)
         self._close_log()
 
@@ -164,35 +142,38 @@ class Keeper:
         return self.unused_seconds > self.sleep_seconds > 0
 
     def is_working(self) -> bool:
-        """Whether the worker uses processor time as one does that works on a job; also while that is not known yet:
-        ask again. Not beyond `LONGEST_JOB_SECONDS`."""
-        live, now = self.current, time.monotonic()
-        used = live.spawner.usage()["cpu_seconds"] if live is not None else None
-        if live is None or used is None or self.unused_seconds > self.sleep_seconds + LONGEST_JOB_SECONDS:
+        """Whether its workers use processor time, all together, as one does that works on a job; also while that is
+        not known yet: ask again. Not beyond `LONGEST_JOB_SECONDS`."""
+        lives, now, used = list(self.serving), time.monotonic(), 0.0
+        if not lives or self.unused_seconds > self.sleep_seconds + LONGEST_JOB_SECONDS:
             return False
-        if self._look is None or self._look[0] is not live:
-            self._look = live, now, used
+        for live in lives:
+            seconds = live.spawner.usage()["cpu_seconds"]
+            if seconds is None:
+                return False
+            used += seconds
+        if self._look is None or self._look[0] != lives:
+            self._look = lives, now, used
             return True
         _, at, before = self._look
         if now - at < LOOK_SECONDS:
             return True
-        self._look = live, now, used
+        self._look = lives, now, used
         return used - before > BUSY_CPUS * (now - at)
 
     async def sleep_if_idle(self, after: float | None = None) -> None:
-        """End the worker unless somebody came meanwhile.
+        """End the workers unless somebody came meanwhile.
 
         Args:
             after: seconds unused, in place of `sleep_seconds`.
         """
         async with self._lock:
-            live = self.current
             idle = self.is_due_to_sleep if after is None else self.unused_seconds > after
-            if live is not None and idle:
-                self.current = None
+            if self.serving and idle:
+                lives = self._withdraw()
                 await in_database(set_stage)(self.space_id, Stage.SLEEPING, only_from=(Stage.RUNNING,))
                 why = "Nobody used it" if after is None else "Nobody used it, and this machine is short of memory"
-                await self._end(live, f"{why}: asleep until somebody comes.")
+                await self._end_all(lives, f"{why}: asleep until somebody comes.")
 
     async def settled(self) -> None:
         """Wait until no start is under way."""
@@ -244,59 +225,45 @@ class Keeper:
         async with self._lock:
             plan = await self._plan(stages)
             self.sleep_seconds = plan.sleep_seconds
-            if self.current is not None and _limits_of(self.current).storage_bytes != plan.spec.limits.storage_bytes:
+            await self._replicas.halt()
+            current = self.current
+            if current is not None and current.limits.storage_bytes != plan.spec.limits.storage_bytes:
                 # A file system in use cannot be made larger, so this once the new worker waits for the end of the old.
-                outgrown, self.current = self.current, None
-                await self._end(outgrown, "What it may keep at /data has changed.")
-            turn = await self._turns.take(plan.owner_id)
-            live = Live(plan, self._spawner(plan.spec), Output(self._open_log(plan)), plan.spec.port)
+                await self._end_all(self._withdraw(), "What it may keep at /data has changed.")
             try:
-                await self._bring_up(live)
-            except (SpawnFailed, NeverReady, Ended) as error:
-                complaint = _complaint(error, live)
-                await self._end(live, complaint)
-                raise await self._failed(live, complaint) from error
-            except BaseException:
-                await asyncio.shield(self._end(live, "Its start was broken off."))
-                raise
-            finally:
-                turn.end()
-            former, self.current = self.current, live
+                live = await self._bring_up(plan, None)
+            except StartFailed as failed:
+                raise await self._failed(failed.live, failed.complaint) from failed
+            formers, self.serving[:] = self.serving[:], [live]
             self.note_activity()
-            live.watcher = asyncio.create_task(self._watch(live))
-            if former is not None:
+            for former in formers:
                 self._in_background(self._retire(former))
+            self._replicas.begin(plan, after=DRAIN_SECONDS if formers else SETTLE_SECONDS)
             return live
 
-    async def _bring_up(self, live: Live) -> None:
-        """Start it and wait until it answers; the database knows of every step."""
-        spec = live.plan.spec
-        if not await in_database(services.worker_starting)(
-            spec.worker_id, self.space_id, live.plan.deployment_id, spec.port, live.plan.given
-        ):
-            raise StartRefused(Stage.STOPPED, WITHDRAWN)
-        self._workers[spec.worker_id] = live
+    async def _bring_up(self, plan: StartPlan, attempt: int | None) -> Live:
+        """Start one worker in its owner's turn, and wait until it answers. See `Live` for `attempt`."""
+        turn = await self._turns.take(plan.owner_id)
         try:
-            await live.spawner.start(live.output.descriptor)
+            live = Live(plan, self._spawner(plan.spec), Output(self._open_log(plan)), plan.spec.port, attempt)
+            try:
+                await live.bring_up(self._workers, self._note)
+            except (SpawnFailed, NeverReady, Ended) as error:
+                complaint = live.complaint(error)
+                await live.end(self._workers, complaint)
+                raise StartFailed(live, complaint) from error
+            except BaseException:
+                await asyncio.shield(live.end(self._workers, "Its start was broken off."))
+                raise
         finally:
-            live.output.start()
-        self._note(f"===== started {live.spawner.describe_start()} =====\n")
-        # At the same time: the app needs no row to come up.
-        noted = asyncio.ensure_future(in_database(services.worker_started)(spec.worker_id, live.spawner.get_state()))
-        try:
-            live.port = await until_ready(live.spawner)
-        finally:
-            await noted
-        if not await in_database(services.worker_ready)(spec.worker_id, self.space_id, live.port):
-            raise StartRefused(Stage.STOPPED, WITHDRAWN)
-        live.ready_at = time.monotonic()
+            turn.end()
+        live.watcher = asyncio.create_task(self._watch(live))
+        return live
 
     async def _failed(self, live: Live, complaint: str) -> StartRefused:
         """A start or a worker failed: say so, end a former worker that still serves, try again if there is hope."""
-        former, self.current = self.current, None
-        if former is not None and former is not live:
-            await self._end(former, "Its successor failed.")
-        pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2**self._failures)
+        await self._end_all(self._withdraw(), "Its successor failed.")
+        pause = pause_before(self._failures)
         again = self._failures < settings.PORTICO_WORKER_RESTARTS
         self._failures += 1
         outlook = (
@@ -321,35 +288,43 @@ class Keeper:
         exit = await live.spawner.wait()
         if live.ending:
             return
-        # At once, so that visitors wait for a successor that is starting instead of being led here.
-        was_current, has_successor = self.current is live, self._starting is not None
-        if was_current:
-            self.current = None
+        # At once, so that visitors go to another, or wait for a successor that is starting, instead of being led here.
+        served, has_successor = live in self.serving, self._starting is not None
+        complaint = exit.describe(live.limits)
+        if served:
+            self.serving.remove(live)
+        if served and self.serving:
+            outlook = "" if has_successor else f" {self._replicas.replace(live)}"
+            await live.end(self._workers, complaint + outlook)
+            return
+        if served:
+            await self._replicas.halt()
         async with self._lock:
             if live.ending:
                 return
-            if time.monotonic() - live.ready_at > STABLE_SECONDS:
+            if live.was_stable:
                 self._failures = 0
-            complaint = exit.describe(live.plan.spec.limits)
-            await self._end(live, complaint)
-            if was_current and not has_successor:
+            await live.end(self._workers, complaint)
+            if served and not has_successor:
                 await self._failed(live, complaint)
 
     async def _retire(self, live: Live) -> None:
         await asyncio.sleep(DRAIN_SECONDS)
-        await self._end(live, "It was replaced.")
+        await live.end(self._workers, "It was replaced.")
 
-    async def _end(self, live: Live, reason: str) -> None:
-        """End one worker for good, its rows and its log lines included."""
-        if live.ending:
-            return
-        live.ending = True
-        worker_id = live.plan.spec.worker_id
-        self._workers.pop(worker_id, None)
-        await _tried(in_database(services.worker_stopping)(worker_id))
-        await live.spawner.stop(GRACE_SECONDS)
-        await live.output.finish(f"===== {reason} =====\n")
-        await _tried(in_database(services.worker_ended)(worker_id, self.space_id, reason))
+    def _withdraw(self) -> list[Live]:
+        """Lead nobody to any worker any more, and start no other; returns those that are to be ended."""
+        self._replicas.cancel()
+        lives = self.serving[:]
+        self.serving.clear()
+        return lives
+
+    async def _end_all(self, lives: list[Live], reason: str) -> None:
+        """End workers, all at the same time, and whichever other was starting."""
+        ends = [self._replicas.halt(), *(live.end(self._workers, reason) for live in lives)]
+        for outcome in await asyncio.gather(*ends, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
 
     def _in_background(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)
@@ -376,21 +351,3 @@ class Keeper:
     def forget(self) -> None:
         """Free what an idle keeper holds."""
         self._close_log()
-
-
-def _limits_of(live: Live) -> Limits:
-    return live.plan.spec.limits
-
-
-def _complaint(error: Exception, live: Live) -> str:
-    if isinstance(error, Ended):
-        return f"{error.exit.describe(live.plan.spec.limits)} It had not answered yet."
-    return str(error)
-
-
-async def _tried(work: Awaitable[Any]) -> None:
-    """A row that cannot be written must not keep a worker alive; the agent's next start makes it true."""
-    try:
-        await work
-    except DatabaseError as error:
-        log.warning("row not written", error=str(error))
