@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import NamedTuple, TypeVar
 
-from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
 from django.core import signing
 from django.db import transaction
@@ -25,7 +24,7 @@ from apps.accounts.models import AccessToken, User
 from apps.accounts.tokens import digest, user_for_token
 from apps.builds.models import Deployment
 from apps.gateway.database import in_database
-from apps.gateway.headers import ACCESS_COOKIE
+from apps.gateway.headers import ACCESS_COOKIE, own_cookie
 from apps.gateway.models import AccessCode
 from apps.gateway.routes import Route
 from apps.spaces.models import Space
@@ -103,15 +102,8 @@ def read_cookie(value: str, space_id: int) -> Pass | None:
 
 
 def set_cookie(given: Pass) -> bytes:
-    """The `Set-Cookie` value for a pass.
-
-    In a frame a cookie must be `SameSite=None; Secure`, and partitioned to outlive third-party blocking. Browsers
-    take `Secure` from localhost names as well; a plain-http portal elsewhere gets a cookie for visits only.
-    """
-    attributes = f"{ACCESS_COOKIE}={cookie_value(given)}; Path=/; Max-Age={COOKIE_SECONDS}; HttpOnly"
-    if settings.PORTICO_SCHEME == "https" or settings.PORTICO_SPACES_DOMAIN.endswith("localhost"):
-        return f"{attributes}; SameSite=None; Secure; Partitioned".encode()
-    return f"{attributes}; SameSite=Lax".encode()
+    """The `Set-Cookie` value for a pass."""
+    return own_cookie(ACCESS_COOKIE, cookie_value(given), COOKIE_SECONDS)
 
 
 @in_database

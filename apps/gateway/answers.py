@@ -75,6 +75,9 @@ class HostAnswer(Answer):
         route: the Space, None when there is none (or none for this visitor).
         cross_origin: the origin of another site's script that may read the answer; None for none.
         third_party, framed_page: as `apps.gateway.framed` says of the request.
+
+    Attributes:
+        set_cookie: a cookie of the gateway's own that goes with it, as a `Set-Cookie` value.
     """
 
     def __init__(
@@ -93,9 +96,12 @@ class HostAnswer(Answer):
         self.cross_origin = cross_origin
         self.third_party = third_party
         self.framed_page = framed_page
+        self.set_cookie: bytes | None = None
         self._takes_storage = False
 
     async def start(self, status: int, headers: Headers) -> None:
+        if self.set_cookie is not None:
+            headers = [*headers, (b"set-cookie", self.set_cookie)]
         if self.third_party:
             headers = framed.with_partitioned_cookies(headers)
         self._takes_storage = self.framed_page and framed.takes_storage(status, headers)

@@ -19,7 +19,7 @@ from asgiref.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope, Sco
 from django.conf import settings
 from django.db.utils import Error as DatabaseError
 
-from apps.gateway import access, cors, framed, pages
+from apps.gateway import access, affinity, cors, framed, pages
 from apps.gateway import headers as h
 from apps.gateway.answers import Answer, Answered, DataAnswer, HostAnswer
 from apps.gateway.bodies import Body, BodyTooLarge, ClientGone
@@ -163,7 +163,7 @@ class Gateway:
                     await serve_static(request, route, answer)
                 return
             patience = PAGE_PATIENCE_SECONDS if request.wants_html else WAKE_SECONDS
-            pool = await self._awake(route, patience)
+            pool = affinity.choose(await self._awake(route, patience), request, answer)
             await proxy_http(request, answer, body, route=route, workers=self.workers, pool=pool, drop=visitor.drop)
         except NotAwake as reason:
             await answer.page(_why_not_awake(reason, route))
@@ -243,7 +243,7 @@ class Gateway:
                 return
             with self.exchanges.open(route, visitor.user_id, visitor.session) as exchange:
                 try:
-                    pool = await self._awake(route, WAKE_SECONDS)
+                    pool = affinity.choose(await self._awake(route, WAKE_SECONDS), request)
                     await proxy_websocket(
                         scope, receive, send, request, route=route, workers=self.workers, pool=pool, drop=visitor.drop
                     )

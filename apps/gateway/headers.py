@@ -51,8 +51,9 @@ PREFIXES_OURS_IN_RESPONSES = (b"access-control-", b"x-accel-")
 """CORS is the gateway's to decide; `X-Accel-Redirect` would make an nginx in front serve its own files."""
 
 ACCESS_COOKIE = "__Host-portico_access" if settings.PORTICO_SCHEME == "https" else "portico_access"
+WORKER_COOKIE = "__Host-portico_worker" if settings.PORTICO_SCHEME == "https" else "portico_worker"
 PRIVATE_COOKIES = frozenset(
-    name.encode() for name in (settings.SESSION_COOKIE_NAME, settings.CSRF_COOKIE_NAME, ACCESS_COOKIE)
+    name.encode() for name in (settings.SESSION_COOKIE_NAME, settings.CSRF_COOKIE_NAME, ACCESS_COOKIE, WORKER_COOKIE)
 )
 TOKEN_HEADERS = (b"authorization", b"x-hf-authorization")
 
@@ -117,6 +118,19 @@ def cookie(headers: Headers, name: str) -> str | None:
                 if found == wanted:
                     return text.decode("latin-1")
     return None
+
+
+def own_cookie(name: str, value: str, seconds: int | None = None) -> bytes:
+    """The `Set-Cookie` value for a cookie of ours on a Space's host, for `seconds` or until the browser is closed.
+
+    In a frame a cookie must be `SameSite=None; Secure`, and partitioned to outlive third-party blocking. Browsers
+    take `Secure` from localhost names as well; a plain-http portal elsewhere gets a cookie for visits only.
+    """
+    age = "" if seconds is None else f"; Max-Age={seconds}"
+    attributes = f"{name}={value}; Path=/{age}; HttpOnly"
+    if settings.PORTICO_SCHEME == "https" or settings.PORTICO_SPACES_DOMAIN.endswith("localhost"):
+        return f"{attributes}; SameSite=None; Secure; Partitioned".encode()
+    return f"{attributes}; SameSite=Lax".encode()
 
 
 def bearer(value: bytes) -> str | None:

@@ -11,7 +11,7 @@ import structlog
 from multidict import CIMultiDict
 from yarl import URL
 
-from apps.gateway import framed, pages
+from apps.gateway import affinity, framed, pages
 from apps.gateway import headers as h
 from apps.gateway.answers import Answer
 from apps.gateway.bodies import Body, BodyTooLarge, ClientGone
@@ -87,7 +87,8 @@ async def proxy_http(
 ) -> None:
     """Pass a request on to the Space's worker.
 
-    A worker that turns out to be gone is asked for anew once, if nothing can have happened by the first attempt.
+    Where the worker turns out to be gone, another of the Space's, or the one asked for anew, is tried once, if nothing
+    can have happened by the first attempt.
 
     Args:
         request: what is asked.
@@ -119,7 +120,7 @@ async def proxy_http(
                 log.info("app did not answer", space=route.slug, error=repr(error))
                 await answer.page(pages.bad_gateway())
                 return
-            pool = await workers.find(route)
+            pool = affinity.choose(await workers.find(route), request)
         except TimeoutError:
             if answer.started:
                 raise

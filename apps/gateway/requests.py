@@ -36,6 +36,7 @@ class Request:
         client: the visitor's own address.
         scheme: `http` or `https`, as the visitor uses it.
         origin: the `Origin` header.
+        visitor: what `apps.gateway.affinity` tells the visitor by; empty until it is needed.
     """
 
     kind: Literal["http", "websocket"]
@@ -49,6 +50,7 @@ class Request:
     client: str
     scheme: str
     origin: bytes | None
+    visitor: bytes = b""
 
     @property
     def own_origin(self) -> bytes:

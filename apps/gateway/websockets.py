@@ -11,6 +11,7 @@ import aiohttp
 import structlog
 from asgiref.typing import ASGIReceiveCallable, ASGISendCallable, WebSocketScope
 
+from apps.gateway import affinity
 from apps.gateway.proxy import upstream_headers, upstream_url
 from apps.gateway.requests import Request
 from apps.gateway.routes import Route
@@ -82,7 +83,7 @@ async def proxy_websocket(
                 await send({"type": "websocket.accept", "subprotocol": upstream.protocol, "headers": []})
                 await _pass_both_ways(receive, send, upstream)
                 return
-        pool = await workers.find(route)
+        pool = affinity.choose(await workers.find(route), request)
 
 
 async def _pass_both_ways(

@@ -55,10 +55,14 @@ class Pool:
     aiohttp asks for a new socket in the middle of a request and without waiting, while the agent can only be asked
     beforehand. So each request first makes sure that a spare socket is there for it; one that found an open
     connection leaves its spare socket for others.
+
+    Attributes:
+        peers: the pools of all the Space's workers, this one's among them; empty when it is the only one.
     """
 
     def __init__(self, worker: runtime.RunningWorker) -> None:
         self.worker = worker
+        self.peers: tuple[Pool, ...] = ()
         self.base = f"http://127.0.0.1:{worker.port}"
         self._spare: list[socket.socket] = []
         self._promised = 0
@@ -148,7 +152,10 @@ class Pool:
 
 
 class Workers:
-    """The pools of one event loop, by Space; the one place that asks the agent for a worker."""
+    """The pools of one event loop, by Space; the one place that asks the agent for a worker.
+
+    Of a Space that has several workers, the first one's pool is kept here and knows the others.
+    """
 
     def __init__(self) -> None:
         self._pools: dict[int, Pool] = {}
@@ -158,7 +165,7 @@ class Workers:
         self._closing: set[asyncio.Task[None]] = set()
 
     def ready(self, route: Route) -> Pool | None:
-        """The pool of the Space's worker, when one is known that runs the current deployment.
+        """The pool of the Space's (first) worker, when one is known that runs the current deployment.
 
         A worker of an older deployment serves on while the newer one starts, but the agent is asked again.
         """
@@ -171,7 +178,7 @@ class Workers:
         return pool if now - asked < REASK_SECONDS else None
 
     async def find(self, route: Route, timeout: float = WAKE_SECONDS) -> Pool:
-        """Return the pool of the Space's worker, starting the worker when there is none.
+        """Return the pool of the Space's (first) worker, starting the worker when there is none.
 
         Args:
             route: the Space.
@@ -211,12 +218,21 @@ class Workers:
             self.forget(space_id)
             raise
         self._asked_at[space_id] = asyncio.get_running_loop().time()
-        known = self._pools.get(space_id)
-        if known is not None and known.worker.id == worker.id:
-            return known
-        self.forget(space_id)
-        pool = self._pools[space_id] = Pool(worker)
-        return pool
+        before = self._pools.get(space_id)
+        left = {pool.worker.id: pool for pool in _all(before)}
+        pools = [left.pop(w.id) if w.id in left else Pool(w) for w in (worker, *worker.others)]
+        first = pools[0]
+        if before is not None and first is not before:
+            first.doubted = before.doubted  # something changed while the agent was asked
+        self._keep(space_id, pools)
+        for pool in left.values():
+            self._let_go(pool)
+        return first
+
+    def _keep(self, space_id: int, pools: list[Pool]) -> None:
+        for pool in pools:
+            pool.peers = tuple(pools) if len(pools) > 1 else ()
+        self._pools[space_id] = pools[0]
 
     def _started(self, space_id: int, task: asyncio.Task[Pool]) -> None:
         if self._starting.get(space_id) is task:
@@ -225,17 +241,26 @@ class Workers:
             task.exception()  # whoever waited has it; nobody may have
 
     def forget(self, space_id: int, worker_id: UUID | None = None) -> None:
-        """Stop using the Space's worker for new requests. Answers under way run on until they end.
+        """Stop using the Space's workers for new requests. Answers under way run on until they end.
 
         Args:
             space_id: the Space.
-            worker_id: only if it is still this worker that is known.
+            worker_id: only this worker, if it is still known. While others are, they get its visitors, and soon the
+                agent is asked again: it may be there after all.
         """
-        pool = self._pools.get(space_id)
-        if pool is None or (worker_id is not None and pool.worker.id != worker_id):
-            return
-        del self._pools[space_id]
-        self._asked_at.pop(space_id, None)
+        known = _all(self._pools.get(space_id))
+        gone = [pool for pool in known if worker_id is None or pool.worker.id == worker_id]
+        others = [pool for pool in known if pool not in gone]
+        if others and gone:
+            self._keep(space_id, others)
+            asyncio.get_running_loop().call_later(REASK_SECONDS, self.doubt, space_id)
+        elif gone:
+            del self._pools[space_id]
+            self._asked_at.pop(space_id, None)
+        for pool in gone:
+            self._let_go(pool)
+
+    def _let_go(self, pool: Pool) -> None:
         task = asyncio.create_task(pool.close_when_idle())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
@@ -247,8 +272,9 @@ class Workers:
 
     def forget_unused(self) -> None:
         """Let go of workers nobody has asked for lately: a socket kept would keep an ended worker's namespace."""
-        for space_id, pool in list(self._pools.items()):
-            if pool.is_idle and time.monotonic() - pool.used_at > FORGET_SECONDS:
+        since = time.monotonic() - FORGET_SECONDS
+        for space_id, first in list(self._pools.items()):
+            if all(pool.is_idle and pool.used_at < since for pool in _all(first)):
                 self.forget(space_id)
 
     async def close(self) -> None:
@@ -256,6 +282,11 @@ class Workers:
         for task in (*self._starting.values(), *self._closing):
             task.cancel()
         await asyncio.gather(*self._starting.values(), *self._closing, return_exceptions=True)
-        pools, self._pools = list(self._pools.values()), {}
+        pools, self._pools = [pool for first in self._pools.values() for pool in _all(first)], {}
         for pool in pools:
             await pool.close()
+
+
+def _all(first: Pool | None) -> tuple[Pool, ...]:
+    """The pools of a Space whose first one this is."""
+    return () if first is None else first.peers or (first,)

@@ -1,0 +1,224 @@
+"""A Space with several workers: each visitor stays with one, and moves when that one goes."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from aiohttp import web
+from asgiref.sync import sync_to_async
+
+from apps.builds.models import Deployment
+from apps.gateway.asgi import current
+from apps.gateway.headers import WORKER_COOKIE
+from apps.runtime.client import RunningWorker
+from apps.spaces.models import Space
+from tests.gateway.asgi_client import Exchange, ask, get, websocket
+from tests.gateway.conftest import MakeSpace, StandInAgent
+from tests.gateway.upstream import make_app
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+NAVIGATION = {"Sec-Fetch-Mode": "navigate", "Accept": "text/html"}
+
+
+class Replicas:
+    """A Space whose workers are so many servers, each of which says its number."""
+
+    def __init__(self, space: Space, agent: StandInAgent, deployment_id: int) -> None:
+        self.space, self.agent, self.deployment_id = space, agent, deployment_id
+        self.runners: dict[int, web.AppRunner] = {}
+        self.workers: dict[int, RunningWorker] = {}
+
+    async def start(self, number: int) -> None:
+        async def who(request: web.Request) -> web.Response:
+            return web.json_response({"worker": number, "cookie": request.headers.get("Cookie")})
+
+        app = make_app({})
+        outer = web.Application()
+        outer.router.add_route("*", "/who", who)
+        outer.router.add_route("*", "/say/{number}", who)
+        outer.add_subapp("/app", app)
+        self.runners[number] = runner = web.AppRunner(outer, shutdown_timeout=0.1)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        assert site._server is not None
+        port = site._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]
+        worker = RunningWorker(uuid4(), port, "local", self.deployment_id)
+        self.workers[number], self.agent.workers[worker.id] = worker, port
+        await self.tell()
+
+    async def die(self, number: int, *, told: bool = True) -> None:
+        """End it; its gateways hear of that, or find out."""
+        del self.agent.workers[self.workers.pop(number).id]
+        await self.runners.pop(number).cleanup()
+        if told:
+            await self.tell()
+
+    async def tell(self) -> None:
+        first, *others = self.workers.values()
+        self.agent.running[self.space.pk] = replace(first, others=tuple(others))
+        await current().watch.changed(self.space.pk)
+
+    async def who(self, client: str = "203.0.113.9", cookie: str | None = None, method: str = "GET") -> int:
+        """Which worker answers this visitor."""
+        headers = {"Cookie": f"{WORKER_COOKIE}={cookie}"} if cookie else {}
+        answer = await ask(method, self.space.host, "/who", headers=headers, client=client)
+        assert answer.status == 200
+        return int(answer.json()["worker"])
+
+
+@pytest.fixture
+async def replicas(make_space: MakeSpace, agent: StandInAgent) -> AsyncIterator[Replicas]:
+    space = await sync_to_async(make_space)()
+    deployment = await sync_to_async(Deployment.objects.get)(space=space)
+    made = Replicas(space, agent, deployment.pk)
+    for number in range(3):
+        await made.start(number)
+    yield made
+    for runner in made.runners.values():
+        await runner.cleanup()
+
+
+def visitors(count: int = 30) -> list[str]:
+    return [f"203.0.113.{n}" for n in range(count)]
+
+
+def given(answer: Exchange) -> str | None:
+    """The value of the cookie that an answer sets."""
+    found = [re.match(rf"{WORKER_COOKIE}=([^;]*)", cookie) for cookie in answer.all("set-cookie")]
+    return next((match[1] for match in found if match), None)
+
+
+async def test_a_visitor_stays_with_one_worker_and_visitors_spread_over_all(replicas: Replicas) -> None:
+    first = [await replicas.who(client) for client in visitors()]
+    assert set(first) == {0, 1, 2}
+    assert [await replicas.who(client) for client in visitors()] == first
+    assert [await replicas.who(client, method="POST") for client in visitors()] == first
+
+
+async def test_visitors_behind_one_address_spread_by_a_cookie_that_their_first_page_sets(replicas: Replicas) -> None:
+    chosen = set()
+    for _ in range(30):
+        page = await get(replicas.space.host, "/who", headers=NAVIGATION)
+        cookie = given(page)
+        assert cookie is not None
+        assert await replicas.who(cookie=cookie) == page.json()["worker"], "the page came from the same worker"
+        assert await replicas.who("198.51.100.7", cookie) == page.json()["worker"], "on another network, too"
+        chosen.add(page.json()["worker"])
+    assert chosen == {0, 1, 2}
+
+
+async def test_the_cookie_is_host_only_short_and_hidden_from_the_app(replicas: Replicas) -> None:
+    page = await get(replicas.space.host, "/who", headers=NAVIGATION)
+    (cookie,) = page.all("set-cookie")
+    assert re.fullmatch(r"portico_worker=[0-9a-f]{4}; Path=/; HttpOnly; SameSite=None; Secure; Partitioned", cookie), (
+        "no Domain, and gone with the browser's session"
+    )
+    sent = {**NAVIGATION, "Cookie": f"theirs=1; {WORKER_COOKIE}={given(page)}"}
+    again = await get(replicas.space.host, "/who", headers=sent)
+    assert again.json()["cookie"] == "theirs=1"
+    assert again.all("set-cookie") == []
+
+
+async def test_in_a_frame_of_another_site_the_cookie_is_partitioned_once(replicas: Replicas) -> None:
+    framed = {**NAVIGATION, "Sec-Fetch-Dest": "iframe", "Sec-Fetch-Storage-Access": "none"}
+    (cookie,) = (await get(replicas.space.host, "/who", headers=framed)).all("set-cookie")
+    assert cookie.count("Partitioned") == cookie.count("Secure") == 1
+
+
+async def test_an_app_cannot_set_it(replicas: Replicas, space: Space, upstream: tuple[int, dict[str, Any]]) -> None:
+    assert given(await get(replicas.space.host, "/app/cookies")) is None
+
+
+async def test_programs_get_no_cookie_and_one_that_is_not_ours_counts_for_nothing(replicas: Replicas) -> None:
+    answer = await get(replicas.space.host, "/who", headers={"Accept": "*/*"})
+    assert answer.all("set-cookie") == []
+    assert await replicas.who(cookie="x" * 4000) == await replicas.who()
+
+
+async def test_under_run_it_is_the_address_that_counts(replicas: Replicas) -> None:
+    for client in visitors(10):
+        target = f"/run/{replicas.space.slug}/who"
+        sent = {**NAVIGATION, "Cookie": f"{WORKER_COOKIE}=0000"}
+        answer = await get("localhost:8000", target, headers=sent, client=client)
+        assert answer.json()["worker"] == await replicas.who(client)
+        assert answer.all("set-cookie") == []
+
+
+async def test_a_websocket_goes_where_the_visitors_requests_go(
+    replicas: Replicas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(12):
+        cookie = f"{n:04x}"
+        socket = websocket(replicas.space.host, "/app/socket", {"Cookie": f"{WORKER_COOKIE}={cookie}; theirs=1"})
+        assert (await socket.hear())["type"] == "websocket.accept"
+        worker = replicas.workers[await replicas.who(cookie=cookie)]
+        (busy,) = [p for p in current().workers._pools[replicas.space.pk].peers if not p.is_idle]
+        assert busy.worker.id == worker.id
+        socket.hang_up(1000)
+        await asyncio.wait_for(socket.task, 10)
+
+
+@pytest.mark.parametrize("told", [True, False])
+async def test_when_a_worker_goes_its_visitors_move_and_nobody_else(replicas: Replicas, told: bool) -> None:
+    before = {client: await replicas.who(client) for client in visitors()}
+    for gone in (1, 0):
+        await replicas.die(gone, told=told)
+        after = {client: await replicas.who(client, method="GET") for client in visitors()}
+        assert all(after[c] == before[c] for c in before if before[c] != gone)
+        assert gone not in after.values()
+        before = after
+    assert set(before.values()) == {2}
+
+
+async def test_a_post_to_a_worker_that_is_gone_reaches_another(replicas: Replicas) -> None:
+    """The connection is refused, so that it cannot have arrived."""
+    await replicas.die(await replicas.who(), told=False)
+    assert await replicas.who(method="POST") in replicas.workers
+
+
+async def test_a_worker_that_was_given_up_wrongly_is_used_again(replicas: Replicas) -> None:
+    mine = await replicas.who()
+    workers = current().workers
+    workers.forget(replicas.space.pk, replicas.workers[mine].id)
+    assert await replicas.who() != mine
+
+    for _ in range(200):
+        if await replicas.who() == mine:
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError("it was never used again")
+
+
+async def test_a_worker_that_comes_takes_its_share_from_each(replicas: Replicas) -> None:
+    before = {client: await replicas.who(client) for client in visitors()}
+    await replicas.start(3)
+    after = {client: await replicas.who(client) for client in visitors()}
+    moved = {client for client in before if before[client] != after[client]}
+    assert moved and {after[client] for client in moved} == {3}
+
+
+async def test_a_space_with_one_worker_sets_no_cookie_and_never_sees_one(space: Space) -> None:
+    answer = await get(space.host, "/x", headers={**NAVIGATION, "Cookie": f"{WORKER_COOKIE}=0000"})
+    assert answer.all("set-cookie") == []
+    assert "cookie" not in dict(answer.json()["headers"])
+    assert current().workers._pools[space.pk].peers == ()
+
+
+async def test_unused_sockets_of_every_worker_are_let_go(replicas: Replicas, monkeypatch: pytest.MonkeyPatch) -> None:
+    for client in visitors():
+        await replicas.who(client)
+    workers = current().workers
+    pools = workers._pools[replicas.space.pk].peers
+    assert any(pool._spare for pool in pools)
+    monkeypatch.setattr("apps.gateway.workers.FORGET_SECONDS", -1.0)
+    workers.forget_unused()
+    await asyncio.gather(*workers._closing)
+    assert all(pool.session.closed and not pool._spare for pool in pools)
