@@ -41,7 +41,7 @@ def runtime(space: Space) -> dict[str, Any]:
         "storage": size(plan.storage_bytes) if plan.storage_bytes else None,
         "gcTimeout": plans.sleep_seconds(space, plan) or NEVER,
         "errorMessage": space.stage_message or None,
-        "replicas": {"requested": 1},
+        "replicas": {"requested": plan.replicas, "current": run.replicas},
         "devMode": False,
         "domains": [{"domain": space.host, "stage": "READY"}],
         "sha": space.head or None,

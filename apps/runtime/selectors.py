@@ -129,15 +129,19 @@ def worker_limits(plan: Plan) -> Limits:
 
 
 def run_facts(space: Space) -> RunFacts:
-    """For the Space's pages: its newest worker, and what it keeps."""
+    """For the Space's pages: its newest worker, one that runs if any does, and what it keeps."""
     facts = RunFacts()
-    if worker := Worker.objects.filter(space=space).first():
+    workers = Worker.objects.filter(space=space)
+    running = list(workers.filter(state__in=(Worker.State.STARTING, Worker.State.READY)))
+    if worker := running[0] if running else workers.first():
+        ready = sum(w.state == Worker.State.READY for w in running)
         facts = replace(
             facts,
             started_at=worker.started_at,
-            is_running=worker.state in (Worker.State.STARTING, Worker.State.READY),
+            is_running=bool(running),
             way=_way(worker.spawner_state),
             given=worker.given,
+            replicas=min(ready, int(worker.given.get("replicas", 1))),  # those just replaced answer a little longer
         )
     if kept := Storage.objects.filter(space=space).first():
         facts = replace(facts, storage_used_bytes=kept.used_bytes, storage_measured_at=kept.measured_at)

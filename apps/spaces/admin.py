@@ -20,6 +20,7 @@ from apps.spaces.models import Notice, Plan, Space, SpaceVariable, StageChange, 
 
 SMALLEST_MEMORY_BYTES = 32 * 1024**2
 SMALLEST_DISK_BYTES = 1024**2
+MOST_REPLICAS = 32
 
 
 class UnitField(forms.CharField):
@@ -74,6 +75,16 @@ class PlanForm(forms.ModelForm):
             "storage_bytes", "replicas", "egress", "sleep_seconds", "may_choose_sleep", "longest_sleep_seconds",
             "may_never_sleep",
         )  # fmt: skip
+        help_texts = {
+            "replicas": "Workers of one Space at once, each with all of this. Visitors are spread over them; what is "
+            "kept at /data is the same for all."
+        }
+
+    def clean_replicas(self) -> int:
+        replicas: int = self.cleaned_data["replicas"]
+        if replicas > MOST_REPLICAS:
+            raise ValidationError(f"Give at most {MOST_REPLICAS}: they all run on one machine.")
+        return replicas
 
     def clean_storage_bytes(self) -> int:
         return self.cleaned_data["storage_bytes"] or 0

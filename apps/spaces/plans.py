@@ -130,18 +130,23 @@ def resources(plan: Plan) -> dict[str, int | float]:
         "processes": _or(plan.processes, settings.PORTICO_WORKER_PROCESSES),
         "disk_bytes": _or(plan.disk_bytes, settings.PORTICO_WORKER_DISK_BYTES),
         "storage_bytes": plan.storage_bytes,
+        "replicas": plan.replicas,
     }
 
 
 def describe(plan: Plan) -> str:
     """One line for its Space's owner: `512 MiB memory · 0.5 CPU · …`."""
     given = resources(plan)
+    several = plan.replicas > 1
     return " · ".join(
         (
-            f"{size(int(given['memory_bytes']))} memory",
+            (f"{plan.replicas} workers (replicas), each with " if several else "")
+            + f"{size(int(given['memory_bytes']))} memory",
             f"{given['cpus']:g} CPU",
             f"{size(int(given['disk_bytes']))} temporary disk",
-            f"{size(plan.storage_bytes)} kept at /data" if plan.storage_bytes else "nothing kept",
+            f"{size(plan.storage_bytes)} kept at /data{' for all of them' if several else ''}"
+            if plan.storage_bytes
+            else "nothing kept",
             "never sleeps" if default_sleep(plan) == NEVER else f"sleeps after {time(default_sleep(plan))}",
             *([] if plan.egress else ["no internet"]),
         )

@@ -11,13 +11,14 @@ from apps.spaces.models import Space
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What is known of a Space's newest worker and of what it keeps.
+    """What is known of a Space's newest worker, of the others beside it and of what it keeps.
 
     Attributes:
         started_at: None when it never had a worker.
         is_running: whether that worker runs or starts.
         way: how it was started, for its owner; empty when that is not known.
         given: `plan` and limits that it was started with; empty when that is not known.
+        replicas: how many of its workers answer, of those that `given` grants.
         storage_used_bytes: what is kept at `/data`; None when it never had storage.
         storage_measured_at: when that was so.
     """
@@ -26,6 +27,7 @@ class RunFacts:
     is_running: bool = False
     way: str = ""
     given: Mapping[str, object] = field(default_factory=dict)
+    replicas: int = 0
     storage_used_bytes: int | None = None
     storage_measured_at: datetime | None = None
 

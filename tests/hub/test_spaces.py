@@ -16,9 +16,12 @@ from huggingface_hub.errors import DisabledRepoError, HfHubHTTPError, Repository
 from apps.accounts.models import AccessToken, User
 from apps.accounts.tokens import create_token
 from apps.repos import store
+from apps.runtime.models import Node, Worker
+from apps.spaces import plans
 from apps.spaces.commits import commit_files
-from apps.spaces.models import Space
+from apps.spaces.models import Plan, Space
 from apps.spaces.services import create_space, withhold_space
+from tests.running_agent import deploy
 
 pytestmark = pytest.mark.django_db
 
@@ -92,6 +95,26 @@ def test_runtime(api: HfApi, space: Space) -> None:
     runtime = api.get_space_runtime("Ada/Hello")
     assert (runtime.stage, runtime.hardware) == (space.stage, "cpu-basic")
     assert runtime.sleep_time == settings.PORTICO_SLEEP_SECONDS
+    assert runtime.raw["replicas"] == {"requested": 1, "current": 0}
+
+
+def test_runtime_tells_how_many_workers_answer(api: HfApi, space: Space) -> None:
+    plan = Plan.objects.create(slug="wide", name="Wide", replicas=2)
+    plans.choose_plan(space, "wide")
+    assert api.get_space_runtime("Ada/Hello").raw["replicas"] == {"requested": 2, "current": 0}
+    node, deployment = Node.objects.create(name="local"), deploy(space)
+
+    def current_with(state: Worker.State) -> int:
+        given = plans.resources(plan)
+        Worker.objects.create(space=space, deployment=deployment, node=node, port=7860, state=state, given=given)
+        told = api.get_space_runtime("Ada/Hello").raw["replicas"]
+        assert told.keys() == {"requested", "current"} and told["requested"] == 2
+        return int(told["current"])
+
+    assert current_with(Worker.State.READY) == 1
+    assert current_with(Worker.State.STARTING) == 1
+    assert current_with(Worker.State.READY) == 2
+    assert current_with(Worker.State.READY) == 2, "one that was just replaced answers a little longer"
 
 
 def test_a_private_space_is_not_found_by_strangers(api: HfApi, space: Space, owner: User) -> None:

@@ -136,6 +136,27 @@ def test_its_pages_say_how_its_worker_was_started(browser: Client, space: Space,
     assert "Last started <time" in page and "by a fresh interpreter: it starts 3 &lt;threads&gt;" in page
 
 
+def test_several_workers_are_told_in_plain_words(browser: Client, space: Space, small: Plan) -> None:
+    assert "workers" not in plans.describe(small)
+    Plan.objects.filter(pk="small").update(replicas=3, storage_bytes=GIB)
+    plans.choose_plan(space, "small")
+    words = plans.describe(Plan.objects.get(pk="small"))
+    assert words.startswith("3 workers (replicas), each with ") and "1 GiB kept at /data for all of them" in words
+    page = browser.get("/spaces/ada/demo/settings").content.decode()
+    assert words in page and "data-replicas" not in page, "asleep"
+    given = {"plan": "small", **plans.resources(plans.plan_of(space))}
+    run_with(space, **given)
+    assert "1 of 3 workers answers now." in browser.get("/spaces/ada/demo/settings").content.decode()
+    run_with(space, **given)
+    Worker.objects.filter(pk=run_with(space, **given).pk).update(state=Worker.State.STARTING)
+    assert "2 of 3 workers answer now." in browser.get("/spaces/ada/demo/settings").content.decode()
+    Worker.objects.filter(pk=run_with(space, **given).pk).update(state=Worker.State.ENDED)
+    page = browser.get("/spaces/ada/demo/settings").content.decode()
+    assert "2 of 3 workers answer now." in page and "Last started" not in page, "one that ended is not the Space"
+    Plan.objects.filter(pk="small").update(replicas=2)
+    assert "Restart now" in browser.get("/spaces/ada/demo/settings").content.decode()
+
+
 def test_sleep_times_are_those_its_hardware_allows(browser: Client, space: Space, small: Plan) -> None:
     plans.choose_plan(space, "small")
     Plan.objects.filter(pk="small").update(longest_sleep_seconds=3600)
@@ -230,7 +251,7 @@ def test_the_administrator_defines_plans_in_plain_units(admin: Client) -> None:
         ("storage_bytes", "1 MiB", "The least is 16 MiB."), ("memory_bytes", "9" * 15 + "T", "Write a size"),
         ("cpus", "0", "cores from 0.01"), ("cpus", "nan", "Enter a number"), ("processes", "1", "at least 8"),
         ("sleep_seconds", "soon", "Write a time as"), ("sleep_seconds", "5s", "The least is 1 minute."),
-        ("replicas", "0", "at least one worker"), ("slug", "a b", "valid"),
+        ("replicas", "0", "at least one worker"), ("replicas", "33", "at most 32"), ("slug", "a b", "valid"),
     ],
 )  # fmt: skip
 def test_a_plan_that_cannot_be_is_refused_in_plain_words(admin: Client, field: str, value: str, told: str) -> None:

@@ -66,6 +66,7 @@ def hardware(space: Space) -> dict[str, object]:
         "run": facts,
         "is_outdated": _is_outdated(facts, plan),
         "storage": _storage(facts, plan),
+        "replicas": _replicas(facts),
     }
 
 
@@ -73,6 +74,14 @@ def _is_outdated(facts: RunFacts, plan: Plan) -> bool:
     """Whether a worker runs that was started with something else than a new one would get."""
     now = {"plan": plan.slug, **plans.resources(plan)}
     return facts.is_running and bool(facts.given) and any(facts.given.get(k) != v for k, v in now.items())
+
+
+def _replicas(facts: RunFacts) -> str:
+    """How many workers answer, where what runs was started with more than one."""
+    granted = facts.given.get("replicas", 1)
+    if not facts.is_running or granted == 1:
+        return ""
+    return f"{facts.replicas} of {granted} workers {'answers' if facts.replicas == 1 else 'answer'} now."
 
 
 def _storage(facts: RunFacts, plan: Plan) -> str:
