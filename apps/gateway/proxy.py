@@ -88,7 +88,8 @@ async def proxy_http(
     """Pass a request on to the Space's worker.
 
     Where the worker turns out to be gone, another of the Space's, or the one asked for anew, is tried once, if nothing
-    can have happened by the first attempt.
+    can have happened by the first attempt. What a worker had got when it broke off is not given to another: it may be
+    what ended the first.
 
     Args:
         request: what is asked.
@@ -112,7 +113,9 @@ async def proxy_http(
         except (aiohttp.ClientError, NoSocket) as error:
             if answer.started:
                 raise BrokenAnswer(str(error)) from error
-            workers.forget(route.space_id, pool.worker.id)
+            gone = is_gone(error, pool)
+            if gone:
+                workers.forget(route.space_id, pool.worker.id)
             if attempt == 2 or not _may_repeat(error, request, body):
                 reason = error.__cause__
                 if isinstance(reason, BodyTooLarge | ClientGone):
@@ -120,7 +123,8 @@ async def proxy_http(
                 log.info("app did not answer", space=route.slug, error=repr(error))
                 await answer.page(pages.bad_gateway())
                 return
-            pool = affinity.choose(await workers.find(route), request)
+            if gone:
+                pool = affinity.choose(await workers.find(route), request)
         except TimeoutError:
             if answer.started:
                 raise
@@ -128,9 +132,18 @@ async def proxy_http(
             return
 
 
+def is_gone(error: Exception, pool: Pool) -> bool:
+    """Whether to look for a worker anew after this error. Of several the one that the visitor is with is left only when
+    nothing listens there any more; an app may close a connection and live."""
+    return _never_arrived(error) or not pool.peers
+
+
+def _never_arrived(error: Exception) -> bool:
+    return isinstance(error, aiohttp.ClientConnectorError | NoSocket)
+
+
 def _may_repeat(error: Exception, request: Request, body: Body) -> bool:
-    never_arrived = isinstance(error, aiohttp.ClientConnectorError | NoSocket)
-    return not body.begun and (never_arrived or request.method in IDEMPOTENT_METHODS)
+    return not body.begun and (_never_arrived(error) or request.method in IDEMPOTENT_METHODS)
 
 
 async def _pass_back(response: aiohttp.ClientResponse, answer: Answer) -> None:

@@ -12,7 +12,7 @@ import structlog
 from asgiref.typing import ASGIReceiveCallable, ASGISendCallable, WebSocketScope
 
 from apps.gateway import affinity
-from apps.gateway.proxy import upstream_headers, upstream_url
+from apps.gateway.proxy import is_gone, upstream_headers, upstream_url
 from apps.gateway.requests import Request
 from apps.gateway.routes import Route
 from apps.gateway.workers import NoSocket, Pool, Workers
@@ -73,7 +73,9 @@ async def proxy_websocket(
                 await close(send, POLICY)
                 return
             except (aiohttp.ClientError, NoSocket) as error:
-                workers.forget(route.space_id, pool.worker.id)
+                gone = is_gone(error, pool)
+                if gone:
+                    workers.forget(route.space_id, pool.worker.id)
                 if attempt == 2:
                     log.info("app did not answer a websocket", space=route.slug, error=repr(error))
                     await close(send, TRY_AGAIN)
@@ -83,7 +85,8 @@ async def proxy_websocket(
                 await send({"type": "websocket.accept", "subprotocol": upstream.protocol, "headers": []})
                 await _pass_both_ways(receive, send, upstream)
                 return
-        pool = affinity.choose(await workers.find(route), request)
+        if gone:
+            pool = affinity.choose(await workers.find(route), request)
 
 
 async def _pass_both_ways(

@@ -34,15 +34,22 @@ class Replicas:
         self.space, self.agent, self.deployment_id = space, agent, deployment_id
         self.runners: dict[int, web.AppRunner] = {}
         self.workers: dict[int, RunningWorker] = {}
+        self.vanished: list[int] = []
 
     async def start(self, number: int) -> None:
         async def who(request: web.Request) -> web.Response:
             return web.json_response({"worker": number, "cookie": request.headers.get("Cookie")})
 
+        async def vanish(request: web.Request) -> web.Response:
+            self.vanished.append(number)
+            assert request.transport is not None
+            request.transport.close()
+            return web.Response()
+
         app = make_app({})
         outer = web.Application()
         outer.router.add_route("*", "/who", who)
-        outer.router.add_route("*", "/say/{number}", who)
+        outer.router.add_route("*", "/vanish", vanish)
         outer.add_subapp("/app", app)
         self.runners[number] = runner = web.AppRunner(outer, shutdown_timeout=0.1)
         await runner.setup()
@@ -182,6 +189,14 @@ async def test_a_post_to_a_worker_that_is_gone_reaches_another(replicas: Replica
     """The connection is refused, so that it cannot have arrived."""
     await replicas.die(await replicas.who(), told=False)
     assert await replicas.who(method="POST") in replicas.workers
+
+
+async def test_what_a_worker_broke_off_at_is_not_given_to_another(replicas: Replicas) -> None:
+    """A request that ends its worker would end all of them, one after the other."""
+    mine = await replicas.who()
+    assert (await get(replicas.space.host, "/vanish")).status == 502
+    assert replicas.vanished == [mine, mine]
+    assert await replicas.who() == mine, "and its visitors stay: it answers"
 
 
 async def test_a_worker_that_was_given_up_wrongly_is_used_again(replicas: Replicas) -> None:

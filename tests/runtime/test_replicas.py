@@ -13,6 +13,7 @@ import pytest
 
 from apps.runtime import client
 from apps.runtime.models import Worker
+from apps.runtime.selectors import run_facts
 from apps.spaces import plans
 from apps.spaces import services as spaces
 from apps.spaces.logs import read_log
@@ -186,6 +187,7 @@ def test_a_new_deployment_replaces_all_of_them(agent: RunningAgent) -> None:
     deploy(space, APP.replace("hello", "changed"), environment=bare_environment())
     asyncio.run(client.restart_worker(space.pk))
     wait_until(lambda: ensure(space).id not in {former.id for former in formers})
+    wait_until(lambda: run_facts(space).replicas == 1, what=lambda: "those that were replaced count no more")
     assert [fetch(former) for former in formers] == ["hello", "hello"], "gateways may still lead here for a moment"
     workers = all_of(space, 2)
     assert [fetch(worker) for worker in workers] == ["changed", "changed"]

@@ -253,7 +253,7 @@ class Keeper:
                 await live.end(self._workers, complaint)
                 raise StartFailed(live, complaint) from error
             except BaseException:
-                await asyncio.shield(live.end(self._workers, "Its start was broken off."))
+                await live.end(self._workers, "Its start was broken off.")
                 raise
         finally:
             turn.end()
@@ -309,6 +309,7 @@ class Keeper:
                 await self._failed(live, complaint)
 
     async def _retire(self, live: Live) -> None:
+        await live.note_stopping()  # at once: it still answers, but is none of those that the Space has now
         await asyncio.sleep(DRAIN_SECONDS)
         await live.end(self._workers, "It was replaced.")
 

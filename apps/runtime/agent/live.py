@@ -53,8 +53,13 @@ class Live:
     port: int
     attempt: int | None = None
     ready_at: float = field(default_factory=time.monotonic)
-    ending: bool = False
     watcher: asyncio.Task[None] | None = None
+    _end: asyncio.Task[None] | None = None
+
+    @property
+    def ending(self) -> bool:
+        """Whether its end was begun, or is over."""
+        return self._end is not None
 
     @property
     def limits(self) -> Limits:
@@ -108,16 +113,30 @@ class Live:
         self.ready_at = time.monotonic()
 
     async def end(self, workers: dict[Any, Live], reason: str) -> None:
-        """End it for good, its row and its log lines included."""
-        if self.ending:
-            return
-        self.ending = True
+        """End it for good, its row and its log lines included; the first reason counts. It is gone when this returns,
+        also by a cancellation: whoever breaks off a start must not leave half of a worker."""
+        if self._end is None:
+            workers.pop(self.plan.spec.worker_id, None)
+            self._end = asyncio.create_task(self._end_for_good(reason))
+        cancelled = False
+        while not self._end.done():
+            try:
+                await asyncio.wait({self._end})
+            except asyncio.CancelledError:
+                cancelled = True
+        if cancelled:
+            raise asyncio.CancelledError
+        self._end.result()
+
+    async def _end_for_good(self, reason: str) -> None:
         spec = self.plan.spec
-        workers.pop(spec.worker_id, None)
-        await _tried(in_database(services.worker_stopping)(spec.worker_id))
+        await self.note_stopping()
         await self.spawner.stop(GRACE_SECONDS)
         await self.output.finish(f"===== {reason} =====\n")
         await _tried(in_database(services.worker_ended)(spec.worker_id, spec.space_id, reason))
+
+    async def note_stopping(self) -> None:
+        await _tried(in_database(services.worker_stopping)(self.plan.spec.worker_id))
 
     def complaint(self, error: Exception) -> str:
         """Why it did not come up, for its Space's owner."""

@@ -61,8 +61,7 @@ class Replicas:
     def cancel(self) -> None:
         """Start no more of them; none becomes one that serves from here on."""
         for task in self._tasks:
-            if not task.cancelling():  # a second time would break off the end of what it was starting
-                task.cancel()
+            task.cancel()
 
     async def halt(self) -> None:
         """`cancel`, and wait until one that was starting is gone."""
