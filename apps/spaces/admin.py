@@ -75,10 +75,6 @@ class PlanForm(forms.ModelForm):
             "storage_bytes", "replicas", "egress", "sleep_seconds", "may_choose_sleep", "longest_sleep_seconds",
             "may_never_sleep",
         )  # fmt: skip
-        help_texts = {
-            "replicas": "Workers of one Space at once, each with all of this. Visitors are spread over them; what is "
-            "kept at /data is the same for all."
-        }
 
     def clean_replicas(self) -> int:
         replicas: int = self.cleaned_data["replicas"]

@@ -58,7 +58,9 @@ class Plan(models.Model):
         "persistent storage", default=0, help_text="Kept at /data over restarts and sleeps. 0: none."
     )
     replicas = models.PositiveSmallIntegerField(
-        default=1, help_text="Workers that a Space may have at once, at most. For now one runs, whatever this says."
+        default=1,
+        help_text="Workers of one Space at once, each with all of this. Visitors are spread over them; /data is the "
+        "same for all.",
     )
     sleep_seconds = models.PositiveIntegerField(
         "sleeps after",

@@ -34,7 +34,7 @@ class Migration(migrations.Migration):
                 ('processes', models.PositiveIntegerField(blank=True, help_text='Processes and threads at once.', null=True)),
                 ('disk_bytes', models.PositiveBigIntegerField(blank=True, help_text='Writable, and thrown away when the worker ends.', null=True, verbose_name='disk')),
                 ('storage_bytes', models.PositiveBigIntegerField(default=0, help_text='Kept at /data over restarts and sleeps. 0: none.', verbose_name='persistent storage')),
-                ('replicas', models.PositiveSmallIntegerField(default=1, help_text='Workers that a Space may have at once, at most. For now one runs, whatever this says.')),
+                ('replicas', models.PositiveSmallIntegerField(default=1, help_text='Workers of one Space at once, each with all of this. Visitors are spread over them; /data is the same for all.')),
                 ('sleep_seconds', models.PositiveIntegerField(blank=True, help_text='Idle time after which a Space that chose none sleeps. 0: never.', null=True, verbose_name='sleeps after')),
                 ('may_choose_sleep', models.BooleanField(default=True, verbose_name='owners may choose when it sleeps')),
                 ('longest_sleep_seconds', models.PositiveIntegerField(blank=True, help_text='Empty: any of the times that are offered.', null=True, verbose_name='the longest they may choose')),
