@@ -34,6 +34,7 @@ from apps.runtime.zygote.spawner import ForkSpawner  # noqa: E402
 from apps.sandbox import cgroups  # noqa: E402
 from apps.sandbox.bubblewrap import ENVIRONMENT  # noqa: E402
 from apps.sandbox.cgroups import Limits  # noqa: E402
+from apps.sandbox.egress.node import Egress  # noqa: E402
 from apps.sandbox.interpreters import probe  # noqa: E402
 
 TIMES = 10
@@ -96,12 +97,12 @@ async def main(environment: Path) -> None:
             interpreter=interpreter, argv=(f"{ENVIRONMENT}/bin/python", "app.py"),
             environment=sdks.zygote_environment(), port=7860, health_path="/", limits=LIMITS, startup_seconds=60,
         )  # fmt: skip
-        pool = Pool(hierarchy, scratch, lambda _: asyncio.sleep(0, frozenset()))
+        pool = Pool(hierarchy, scratch, Egress(wanted=False), lambda _: asyncio.sleep(0, frozenset()))
         try:
             zygote = await pool.get(environment, interpreter, sdks.zygote_environment())
             python = await bare([str(environment / "bin" / "python"), "app.py"], app)
             forked = await measure(lambda spec: ForkSpawner(spec, hierarchy, zygote), spec)
-            fresh = await measure(lambda spec: BubblewrapSpawner(spec, hierarchy, scratch), spec)
+            fresh = await measure(lambda spec: BubblewrapSpawner(spec, hierarchy, scratch, pool.egress), spec)
         finally:
             await pool.end()
             hierarchy.remove()

@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import environ
+from django.core.exceptions import ImproperlyConfigured
 
 from apps.accounts.providers import form_origins, providers_from_env
 from portal.logging import logging_config
@@ -86,6 +87,9 @@ PORTICO_WORKER_CPUS = env.float("PORTICO_WORKER_CPUS", default=2.0)
 PORTICO_MAX_ENVIRONMENT_BYTES = env.int("PORTICO_MAX_ENVIRONMENT_BYTES", default=20 * 1024**3)
 PORTICO_WORKER_DISK_BYTES = env.int("PORTICO_WORKER_DISK_BYTES", default=1024**3)
 PORTICO_STARTUP_SECONDS = env.int("PORTICO_STARTUP_SECONDS", default=1800)
+PORTICO_EGRESS = env.str("PORTICO_EGRESS", default="world")
+if PORTICO_EGRESS not in ("world", "none"):
+    raise ImproperlyConfigured(f"PORTICO_EGRESS is {PORTICO_EGRESS!r}: it must be world or none.")
 PORTICO_SLEEP_SECONDS = env.int("PORTICO_SLEEP_SECONDS", default=900)
 PORTICO_WORKER_RESTARTS = env.int("PORTICO_WORKER_RESTARTS", default=3)
 PORTICO_FREE_MEMORY_BYTES = env.int("PORTICO_FREE_MEMORY_BYTES", default=512 * 1024**2)

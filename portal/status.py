@@ -39,7 +39,10 @@ def status_report() -> dict[str, Any]:
     """Services and what the sandbox can do here. `ok` is False when something needed is missing."""
     from apps.sandbox.report import machine_report
 
-    checks = [_with_remedy(c) for c in (*service_checks(), *machine_report(), _domains())]
+    checks = [
+        _with_remedy(c)
+        for c in (*service_checks(), *machine_report(egress=settings.PORTICO_EGRESS == "world"), _domains())
+    ]
     try:
         nodes = node_report()
     except DatabaseError:  # said among the checks; what the machine can do is told all the same

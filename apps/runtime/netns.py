@@ -9,14 +9,14 @@ namespace that the network namespace belongs to is for single-threaded processes
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
-CLONE_NEWNET = 0x40000000
+from apps.sandbox.namespaces import entered
+
 MAX_SOCKETS = 64
 HELPER_SECONDS = 5
 LISTED_BYTES = 64 * 1024
@@ -30,7 +30,6 @@ _LOOPBACK_OR_ANY = {
     "0000000000000000FFFF000000000000",
 }
 _HELPER = Path(__file__).with_name("netns_helper.py")
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def open_namespace(pid: int) -> int:
@@ -58,28 +57,9 @@ def open_sockets(namespace: int, count: int) -> list[socket.socket]:
     return _open_in_helper(namespace, count)
 
 
-def _setns(namespace: int) -> None:
-    if _libc.setns(namespace, CLONE_NEWNET) != 0:
-        code = ctypes.get_errno()
-        raise OSError(code, f"setns: {os.strerror(code)}")
-
-
 def _open_here(namespace: int, count: int) -> list[socket.socket]:
-    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    sockets: list[socket.socket] = []
-    try:
-        _setns(namespace)
-        try:
-            for _ in range(count):
-                sockets.append(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
-        finally:
-            try:
-                _setns(home)
-            except OSError:
-                # A thread left in a stranger's network must not go on.
-                os._exit(70)
-    finally:
-        os.close(home)
+    with entered(namespace):
+        sockets = [socket.socket(socket.AF_INET, socket.SOCK_STREAM) for _ in range(count)]
     for made in sockets:
         made.setblocking(False)
     return sockets

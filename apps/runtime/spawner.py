@@ -39,6 +39,8 @@ from apps.runtime import netns
 from apps.sandbox import bubblewrap, launch
 from apps.sandbox.bubblewrap import Sandbox
 from apps.sandbox.cgroups import Cgroup, Hierarchy, Limits
+from apps.sandbox.egress.node import Egress
+from apps.sandbox.egress.router import Link, NoEgress
 from apps.sandbox.interpreters import Interpreter
 from apps.sandbox.users import own, user_of_space
 from apps.sandbox.volumes import Volume
@@ -162,11 +164,17 @@ class BubblewrapSpawner:
         spec: what to run.
         hierarchy: where its control group goes.
         scratch: an empty folder of the node, mounted over by each worker in its own mount namespace.
+        egress: the node's.
         volume: what it keeps, for as long as it runs.
     """
 
-    def __init__(self, spec: WorkerSpec, hierarchy: Hierarchy, scratch: Path, volume: Volume | None = None) -> None:
+    def __init__(
+        self, spec: WorkerSpec, hierarchy: Hierarchy, scratch: Path, egress: Egress, volume: Volume | None = None
+    ) -> None:
         self.spec, self._hierarchy, self._scratch, self._volume = spec, hierarchy, scratch, volume
+        self._egress = egress
+        self._link: Link | None = None
+        self.why_no_link = ""
         self._cgroup: Cgroup | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._ended = asyncio.Event()
@@ -181,6 +189,7 @@ class BubblewrapSpawner:
         except OSError as error:
             raise SpawnFailed(f"Its control group could not be made: {error}.") from error
         info, info_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        go, go_write = os.pipe2(os.O_CLOEXEC)
         user = user_of_space(self.spec.space_id)
         data: int | None = None
         try:
@@ -198,6 +207,7 @@ class BubblewrapSpawner:
                 stdout=output,
                 stderr=output,
                 info_fd=info_write,
+                block_fd=go,
                 users=None if user is None else (user, 1),
                 python=self.spec.interpreter.executable,
             )
@@ -207,6 +217,8 @@ class BubblewrapSpawner:
             async with asyncio.timeout(START_SECONDS):
                 self._init = json.loads(await _read_all(info))["child-pid"]
             self._namespace = netns.open_namespace(self._init)
+            self._connect()
+            os.write(go_write, b"x")
         except (OSError, ValueError, KeyError, TimeoutError) as error:
             ended = await self.poll()
             await self.stop(0)
@@ -217,11 +229,21 @@ class BubblewrapSpawner:
             await self.stop(0)
             raise
         finally:
-            os.close(info)
+            for descriptor in (info, go, go_write):
+                os.close(descriptor)
             if info_write >= 0:
                 os.close(info_write)
             if data is not None:
                 os.close(data)
+
+    def _connect(self) -> None:
+        """Give it its link, before the app runs."""
+        assert self._namespace is not None
+        if self.spec.egress:
+            try:
+                self._link = self._egress.connect(self._namespace)
+            except NoEgress as error:
+                self.why_no_link = str(error)
 
     def _sandbox(self) -> Sandbox:
         spec = self.spec
@@ -299,7 +321,7 @@ class BubblewrapSpawner:
         return netns.listening_ports(self._init) if self._init and self._exit is None else set()
 
     def describe_start(self) -> str:
-        return "by a fresh interpreter"
+        return f"by a fresh interpreter{without_egress(self.why_no_link)}"
 
     def usage(self) -> dict[str, float | None]:
         if self._cgroup is None:
@@ -319,6 +341,14 @@ class BubblewrapSpawner:
         if self._namespace is not None:
             os.close(self._namespace)
             self._namespace = None
+        if self._link is not None:
+            self._egress.disconnect(self._link)
+            self._link = None
+
+
+def without_egress(why: str) -> str:
+    """What the start line of a log adds where a worker should reach the internet and cannot."""
+    return f", without access to the internet ({why})" if why else ""
 
 
 async def _read_all(descriptor: int) -> bytes:

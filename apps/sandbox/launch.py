@@ -59,6 +59,7 @@ def start(
     stdout: int | IO[bytes] | None = None,
     stderr: int | IO[bytes] | None = None,
     info_fd: int | None = None,
+    block_fd: int | None = None,
     users: tuple[int, int] | None = None,
     pass_fds: Sequence[int] = (),
     python: Path | None = None,
@@ -74,6 +75,7 @@ def start(
         scratch: writable folders under one limit; without it each is a tmpfs of `sandbox.scratch_bytes`.
         stdout, stderr: as for `subprocess.Popen`.
         info_fd: bubblewrap writes JSON with `child-pid` here, the first process inside as the host numbers it.
+        block_fd: the command waits until something can be read here.
         users: first id and number of the host's users that the sandbox may consist of; the command is the first of
             them. For root alone, and only with `scratch`. Without it the sandbox is of the caller's own user.
         pass_fds: descriptors that the command gets besides the standard ones.
@@ -108,6 +110,9 @@ def start(
     if info_fd is not None:
         given.append(info_fd)
         options += ["--info-fd", str(info_fd)]
+    if block_fd is not None:
+        given.append(block_fd)
+        options += ["--block-fd", str(block_fd)]
     try:
         rules = seccomp.program(for_zygote=sandbox.for_zygote)
         if rules is not None:
@@ -141,7 +146,7 @@ def start(
         )
     finally:
         for descriptor in given:
-            if descriptor not in (*pass_fds, info_fd, data):
+            if descriptor not in (*pass_fds, info_fd, block_fd, data):
                 os.close(descriptor)
 
 

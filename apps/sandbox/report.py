@@ -13,6 +13,8 @@ from typing import Any
 
 from apps.sandbox import cgroups, launch, seccomp, volumes
 from apps.sandbox.bubblewrap import PROGRAM, Sandbox
+from apps.sandbox.egress.node import TURNED_OFF
+from apps.sandbox.egress.probe import try_egress
 from apps.sandbox.inside import landlock
 from apps.sandbox.interpreters import find_interpreters
 
@@ -21,15 +23,19 @@ OLDEST_BUBBLEWRAP = (0, 8)
 _PACKAGES = {PROGRAM: "bubblewrap", "git": "git"}
 
 
-def machine_report() -> list[dict[str, Any]]:
-    """Return one `{"name", "ok", "detail", "needed"}` per property, most important first."""
+def machine_report(*, egress: bool) -> list[dict[str, Any]]:
+    """Return one `{"name", "ok", "detail", "needed"}` per property, most important first.
+
+    Args:
+        egress: whether workers are to reach the internet.
+    """
     hierarchy = cgroups.find("portico-report")
     hierarchy.remove()
     return [
         *_tools(),
         _sandbox(),
         _limits(hierarchy),
-        _egress(),
+        _egress(egress),
         _interpreters(),
         _landlock(),
         _seccomp(),
@@ -96,8 +102,17 @@ def _limits(hierarchy: cgroups.Hierarchy) -> dict[str, Any]:
     return _check("limits", complete, f"{detail}; {hierarchy.reason}".rstrip("; "), needed=False)
 
 
-def _egress() -> dict[str, Any]:
-    return _check("egress", True, "none: a worker reaches nothing but its own loopback address", needed=False)
+def _egress(wanted: bool) -> dict[str, Any]:
+    if not wanted:
+        return _check("egress", True, f"turned off: {TURNED_OFF}", needed=False)
+    found = try_egress()
+    if found.why_none:
+        return _check("egress", False, f"a worker reaches nothing but its own loopback: {found.why_none}", needed=False)
+    if found.reached:
+        return _check("egress", False, f"workers reach this machine at {', '.join(found.reached)}", needed=True)
+    names = "names are resolved" if found.names else "no resolver of this machine answers, so names are not resolved"
+    detail = f"the internet by IPv4, neither private networks nor this machine (pasta, nftables); {names}"
+    return _check("egress", found.names, detail, needed=False)
 
 
 def _interpreters() -> dict[str, Any]:

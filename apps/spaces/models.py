@@ -73,9 +73,7 @@ class Plan(models.Model):
         "the longest they may choose", null=True, blank=True, help_text="Empty: any of the times that are offered."
     )
     may_never_sleep = models.BooleanField("they may choose never", default=False)
-    egress = models.BooleanField(
-        "reaches the internet", default=True, help_text="For now no worker does, whatever this says."
-    )
+    egress = models.BooleanField("reaches the internet", default=True)
     is_default = models.BooleanField(default=False, help_text="Of Spaces whose owner chose none.")
     for_everyone = models.BooleanField("any owner may choose it", default=True, help_text="Otherwise staff assign it.")
 

@@ -36,6 +36,7 @@ from apps.runtime.zygote import libraries
 from apps.runtime.zygote.pool import NoZygote, Pool
 from apps.runtime.zygote.spawner import WorkerSpawner
 from apps.sandbox import cgroups
+from apps.sandbox.egress.node import Egress
 from apps.sandbox.interpreters import find_interpreters
 from apps.sandbox.report import machine_report
 from apps.spaces import plans
@@ -67,7 +68,8 @@ class Agent:
         self._hierarchy = cgroups.Hierarchy(0)
         # Everybody may enter it, as the users that workers run as must.
         self._scratch = Path("/run", self._group) if os.geteuid() == 0 else settings.PORTICO_RUN / "scratch"
-        self._zygotes = Pool(self._hierarchy, self._scratch, heavy_libraries)
+        self._egress = Egress(settings.PORTICO_EGRESS == "world")
+        self._zygotes = Pool(self._hierarchy, self._scratch, self._egress, heavy_libraries)
         self._storages = Storages()
         self._turns = Turns(TURNS)
         self._capabilities: dict[str, Any] = {}
@@ -82,12 +84,13 @@ class Agent:
         self._scratch.mkdir(parents=True, exist_ok=True)
         self._scratch.chmod(0o755)
         self._hierarchy = cgroups.find(self._group)
-        self._zygotes = Pool(self._hierarchy, self._scratch, heavy_libraries)
+        self._zygotes = Pool(self._hierarchy, self._scratch, self._egress, heavy_libraries)
         sockets = SocketServer(client.sockets_path(), self._spawner_of, blocks=os.geteuid() != 0)
         runner = web.AppRunner(application(self), access_log=None, shutdown_timeout=1.0)
         try:
             await in_database(services.note_node)()
             await self._end_former_workers()
+            await self._egress.tend()
             sockets.start()
             await runner.setup()
             client.api_path().unlink(missing_ok=True)
@@ -106,6 +109,7 @@ class Agent:
             await self._end_all()
             await self._zygotes.end()
             await self._remove_groups()
+            await self._egress.end()
             self._hierarchy.remove()
             shutil.rmtree(self._scratch, ignore_errors=True)
             lock.close()
@@ -161,7 +165,7 @@ class Agent:
 
     async def _find_capabilities(self) -> None:
         await asyncio.to_thread(find_interpreters)  # kept from here on, for the first start
-        checks = await asyncio.to_thread(machine_report)
+        checks = await asyncio.to_thread(machine_report, egress=settings.PORTICO_EGRESS == "world")
         self._capabilities = {c["name"]: {"ok": c["ok"], "detail": c["detail"]} for c in checks}
         await in_database(services.note_node)(self._capabilities)
         for folder, interpreter in await in_database(environments_most_in_use)(settings.PORTICO_ZYGOTES_AT_START):
@@ -180,6 +184,7 @@ class Agent:
                 if now >= reconcile:
                     reconcile = now + RECONCILE_SECONDS
                     await self._reconcile()
+                await self._egress.tend()
                 await self._zygotes.tidy(sdks.zygote_environment())
                 for space_id, keeper in list(self._keepers.items()):
                     if keeper.is_idle:

@@ -9,6 +9,7 @@ from typing import Any
 
 from apps.runtime.zygote.kernel import received
 from apps.sandbox.cgroups import Cgroup
+from apps.sandbox.egress.router import Link
 
 BIRTH_SECONDS = 20.0
 
@@ -27,12 +28,14 @@ class Birth:
         theirs: the child's end of its socket, to be given to the zygote.
         init: process id, on this machine, of the first process of its namespaces, once it is there.
         ended: set when nothing of it is left.
+        link: its way to the world, if it has one.
         outcome: how the app ended, `{"exit": n}` or `{"signal": n}`; empty when nobody could tell.
     """
 
     def __init__(self, cgroup: Cgroup | None) -> None:
         self.cgroup = cgroup
         self.init: int | None = None
+        self.link: Link | None = None
         self.outcome: dict[str, Any] = {}
         self.ended = asyncio.Event()
         loop = asyncio.get_running_loop()

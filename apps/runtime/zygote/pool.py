@@ -17,13 +17,16 @@ from typing import Any
 
 import structlog
 
+from apps.runtime import netns
 from apps.runtime.agent.output import Output
 from apps.runtime.zygote import libraries
-from apps.runtime.zygote.births import Birth
+from apps.runtime.zygote.births import Birth, BirthFailed
 from apps.runtime.zygote.kernel import inner_pid
 from apps.sandbox import bubblewrap, launch
 from apps.sandbox.bubblewrap import Sandbox
 from apps.sandbox.cgroups import Cgroup, Hierarchy, Limits
+from apps.sandbox.egress.node import Egress
+from apps.sandbox.egress.router import NoEgress
 from apps.sandbox.interpreters import Interpreter
 from apps.sandbox.users import COUNT, FIRST
 
@@ -87,6 +90,7 @@ class Zygote:
     """One zygote and its sandbox. Workers forked from it live in that sandbox's process tree.
 
     Args:
+        egress: the node's, for its children.
         used: the heavy libraries that its Spaces import.
 
     Attributes:
@@ -96,9 +100,17 @@ class Zygote:
     """
 
     def __init__(
-        self, key: Key, interpreter: Interpreter, hierarchy: Hierarchy, scratch: Path, used: frozenset[str]
+        self,
+        key: Key,
+        interpreter: Interpreter,
+        hierarchy: Hierarchy,
+        scratch: Path,
+        *,
+        egress: Egress,
+        used: frozenset[str],
     ) -> None:
         self.key, self.interpreter, self._hierarchy, self._scratch = key, interpreter, hierarchy, scratch
+        self.egress = egress
         self.births: set[Birth] = set()
         self.report: dict[str, Any] = {}
         self.used, self.wanted = used, used
@@ -113,6 +125,7 @@ class Zygote:
         self._spare: Birth | None = None
         self._output: Output | None = None
         self._next: asyncio.TimerHandle | None = None
+        self._linking: asyncio.Task[None] | None = None
 
     async def start(self, environment: Mapping[str, str]) -> None:
         """Start it and wait until it has imported everything.
@@ -197,6 +210,33 @@ class Zygote:
         if self._spare is None and self.is_alive:
             with contextlib.suppress(NoZygote, OSError):
                 self._spare = self._give_birth()
+                self._linking = asyncio.create_task(self._link(self._spare))
+
+    async def _link(self, spare: Birth) -> None:
+        """Most Spaces reach the world: a spare child can already."""
+        with contextlib.suppress(BirthFailed, NoEgress, OSError):
+            pid = await spare.until_outside()
+            if spare is self._spare:
+                self.connect(spare, pid)
+
+    def connect(self, birth: Birth, pid: int) -> None:
+        """Give a child, whose process is `pid`, its link to the world.
+
+        Raises:
+            NoEgress: there is none to be had.
+            OSError: it has ended.
+        """
+        namespace = netns.open_namespace(pid)
+        try:
+            birth.link = self.egress.connect(namespace)
+        finally:
+            os.close(namespace)
+
+    def disconnect(self, birth: Birth) -> None:
+        """A child has ended."""
+        if birth.link is not None:
+            self.egress.disconnect(birth.link)
+            birth.link = None
 
     def _give_birth(self) -> Birth:
         assert self._control is not None
@@ -256,6 +296,7 @@ class Zygote:
         spare, self._spare = self._spare, None
         if spare is not None:
             spare.give_up()
+            self.disconnect(spare)
             if spare.cgroup is not None:
                 await asyncio.to_thread(spare.cgroup.remove)
 
@@ -276,6 +317,7 @@ class Zygote:
             self._output = None
         if spare is not None:
             spare.give_up()
+            self.disconnect(spare)
         for group in (self._cgroup, spare.cgroup if spare else None):
             if group is not None:
                 await asyncio.to_thread(group.remove)
@@ -287,11 +329,18 @@ class Pool:
     Args:
         hierarchy: where their control groups go.
         scratch: an empty folder that everybody may enter, mounted over by each.
+        egress: the node's.
         used: finds the heavy libraries that the Spaces of an Environment import.
     """
 
-    def __init__(self, hierarchy: Hierarchy, scratch: Path, used: Callable[[Path], Awaitable[frozenset[str]]]) -> None:
-        self._hierarchy, self._scratch, self._used = hierarchy, scratch, used
+    def __init__(
+        self,
+        hierarchy: Hierarchy,
+        scratch: Path,
+        egress: Egress,
+        used: Callable[[Path], Awaitable[frozenset[str]]],
+    ) -> None:
+        self._hierarchy, self._scratch, self.egress, self._used = hierarchy, scratch, egress, used
         self._replacing: dict[Key, asyncio.Task[None]] = {}
         self._checked_at = 0.0
         self._zygotes: dict[Key, asyncio.Task[Zygote]] = {}
@@ -328,16 +377,19 @@ class Pool:
     async def _start(self, key: Key, interpreter: Interpreter, defaults: Mapping[str, str]) -> Zygote:
         used = await self._used(key.environment)
         try:
-            return await self._try(Zygote(key, interpreter, self._hierarchy, self._scratch, used), defaults)
+            return await self._try(self._make(key, interpreter, used), defaults)
         except Threaded:
             if not used:
                 raise
         # Which of them it was is not told from outside: without them, its workers import them themselves.
         self._refused.pop(key, None)
-        bare = Zygote(key, interpreter, self._hierarchy, self._scratch, frozenset())
+        bare = self._make(key, interpreter, frozenset())
         found = await self._try(bare, defaults)
         found.used = found.wanted = used
         return found
+
+    def _make(self, key: Key, interpreter: Interpreter, used: frozenset[str]) -> Zygote:
+        return Zygote(key, interpreter, self._hierarchy, self._scratch, egress=self.egress, used=used)
 
     async def _try(self, zygote: Zygote, defaults: Mapping[str, str]) -> Zygote:
         try:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from apps.runtime import netns, sdks
-from apps.runtime.spawner import BubblewrapSpawner, Exit, SpawnFailed, WorkerSpec
+from apps.runtime.spawner import BubblewrapSpawner, Exit, SpawnFailed, WorkerSpec, without_egress
 from apps.runtime.storage import Storages
 from apps.runtime.zygote import libraries
 from apps.runtime.zygote.births import Birth, BirthFailed
@@ -22,6 +22,7 @@ from apps.runtime.zygote.pool import NoZygote, Pool, Zygote, ZygoteDied
 from apps.sandbox import bubblewrap, launch, seccomp
 from apps.sandbox.bubblewrap import USER_ID
 from apps.sandbox.cgroups import Cgroup, Hierarchy
+from apps.sandbox.egress.router import NoEgress
 from apps.sandbox.launcher import INOTIFY
 from apps.sandbox.rlimits import rlimits_for
 from apps.sandbox.users import own, user_of_space
@@ -45,6 +46,7 @@ class ForkSpawner:
         self._pidfd = -1
         self._namespace: int | None = None
         self._exit: Exit | None = None
+        self.why_no_link = ""
 
     async def start(self, output: int) -> None:
         spec, user = self.spec, user_of_space(self.spec.space_id)
@@ -60,7 +62,9 @@ class ForkSpawner:
             opened.append(launch.in_memory("plan", self._plan()))
             if self._volume is not None:
                 opened.append(self._volume.mount())
-            await self._zygote.map_user(await birth.until_outside(), user)
+            pid = await birth.until_outside()
+            await self._arrange_link(birth, pid)
+            await self._zygote.map_user(pid, user)
             init = await birth.enter(opened[1], output, opened[0], *opened[2:])
             with contextlib.suppress(ProcessLookupError, FileNotFoundError):  # an app may end at once
                 self._pidfd = os.pidfd_open(init)
@@ -83,6 +87,18 @@ class ForkSpawner:
         finally:
             for descriptor in opened:
                 os.close(descriptor)
+
+    async def _arrange_link(self, birth: Birth, pid: int) -> None:
+        """See to it, before the app runs, that it has a link to the world if it may have one, and none if not."""
+        if not self.spec.egress:
+            if birth.link is not None:
+                await self._zygote.egress.cut(birth.link)
+                birth.link = None
+        elif birth.link is None:
+            try:
+                self._zygote.connect(birth, pid)
+            except NoEgress as error:
+                self.why_no_link = str(error)
 
     def _plan(self) -> bytes:
         rules = seccomp.program()
@@ -119,6 +135,7 @@ class ForkSpawner:
         self._exit = Exit(outcome.get("exit"), number, killed and outcome.get("exit") != 0)
         self._close()
         self._zygote.births.discard(birth)
+        self._zygote.disconnect(birth)
 
     async def stop(self, grace_seconds: float) -> None:
         birth = self._birth
@@ -162,7 +179,7 @@ class ForkSpawner:
         return netns.listening_ports(init) if init and self._exit is None else set()
 
     def describe_start(self) -> str:
-        return "by a fork of its Environment's zygote"
+        return f"by a fork of its Environment's zygote{without_egress(self.why_no_link)}"
 
     def usage(self) -> dict[str, float | None]:
         if self._cgroup is None:
@@ -185,7 +202,7 @@ class WorkerSpawner:
         spec: what to run.
         hierarchy: where control groups go.
         scratch: an empty folder that everybody may enter.
-        pool: the node's zygotes.
+        pool: the node's zygotes, and its egress.
         storages: what the node's Spaces keep.
     """
 
@@ -193,7 +210,7 @@ class WorkerSpawner:
         self.spec, self._hierarchy, self._scratch, self._pool = spec, hierarchy, scratch, pool
         self._storages = storages
         self._volume: Volume | None = None
-        self._way: ForkSpawner | BubblewrapSpawner = BubblewrapSpawner(spec, hierarchy, scratch)
+        self._way: ForkSpawner | BubblewrapSpawner = BubblewrapSpawner(spec, hierarchy, scratch, pool.egress)
         self.why_fresh = ""
 
     async def start(self, output: int) -> None:
@@ -213,7 +230,7 @@ class WorkerSpawner:
         except NoZygote as error:
             self.why_fresh = str(error)
             await self._way.stop(0)
-            self._way = BubblewrapSpawner(spec, self._hierarchy, self._scratch, self._volume)
+            self._way = BubblewrapSpawner(spec, self._hierarchy, self._scratch, self._pool.egress, self._volume)
             await self._way.start(output)
 
     async def _fork(self, environment: Path, output: int) -> None:
@@ -241,7 +258,9 @@ class WorkerSpawner:
         return self._way.listening_ports()
 
     def describe_start(self) -> str:
-        return f"by a fresh interpreter: {self.why_fresh}" if self.why_fresh else self._way.describe_start()
+        if self.why_fresh:
+            return f"by a fresh interpreter: {self.why_fresh}{without_egress(self._way.why_no_link)}"
+        return self._way.describe_start()
 
     def usage(self) -> dict[str, float | None]:
         return self._way.usage()

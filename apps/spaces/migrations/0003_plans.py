@@ -39,7 +39,7 @@ class Migration(migrations.Migration):
                 ('may_choose_sleep', models.BooleanField(default=True, verbose_name='owners may choose when it sleeps')),
                 ('longest_sleep_seconds', models.PositiveIntegerField(blank=True, help_text='Empty: any of the times that are offered.', null=True, verbose_name='the longest they may choose')),
                 ('may_never_sleep', models.BooleanField(default=False, verbose_name='they may choose never')),
-                ('egress', models.BooleanField(default=True, help_text='For now no worker does, whatever this says.', verbose_name='reaches the internet')),
+                ('egress', models.BooleanField(default=True, verbose_name='reaches the internet')),
                 ('is_default', models.BooleanField(default=False, help_text='Of Spaces whose owner chose none.')),
                 ('for_everyone', models.BooleanField(default=True, help_text='Otherwise staff assign it.', verbose_name='any owner may choose it')),
             ],

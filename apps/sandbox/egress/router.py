@@ -1,0 +1,262 @@
+"""A node's router: a network namespace between its workers and the world, for an agent that is root.
+
+    worker's namespace --veth--> router's namespace (nftables) --up0, a tun--> pasta --ordinary sockets--> the world
+
+It is held by descriptors alone, and pasta ends with the agent: a killed agent leaves nothing. Neither a route nor a
+rule nor a setting of the host is changed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from apps.sandbox.egress import netlink, rules
+from apps.sandbox.namespaces import entered
+from apps.sandbox.users import COUNT, FIRST
+
+USER = FIRST + COUNT
+"""Whom pasta runs as: nobody else is this user."""
+ADDRESS, GATEWAY, NETMASK = "100.127.255.2", "100.127.255.1", "255.255.255.248"
+"""Of the uplink, inside the router."""
+FIRST_WORKER = int(ipaddress.IPv4Address("100.64.0.0"))
+MOST_WORKERS = 2**20
+"""Two addresses for each, from 100.64.0.0 to 100.95.255.255, which RFC 6598 keeps off the internet."""
+MTU = 65520
+DEVICE = "eth0"
+UPLINK_SECONDS = 5.0
+_PROGRAM = Path(__file__).with_name("uplink.py")
+
+
+class NoEgress(Exception):
+    """A worker cannot reach the world; the text says why, and what an operator can do about it."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """One worker's way to the router, number `number` of it."""
+
+    number: int
+
+    @property
+    def name(self) -> str:
+        return f"{rules.WORKERS}{self.number}"
+
+    @property
+    def addresses(self) -> tuple[bytes, bytes]:
+        """The router's and the worker's."""
+        first = FIRST_WORKER + 2 * self.number
+        return first.to_bytes(4, "big"), (first + 1).to_bytes(4, "big")
+
+
+class Router:
+    """Made by `start`. Its methods belong to the event loop's thread, which pasta ends with."""
+
+    def __init__(self) -> None:
+        self._namespace = -1
+        self._uplink: subprocess.Popen[bytes] | None = None
+        self._channel: socket.socket | None = None
+        self._changes: socket.socket | None = None
+        self._host: set[str] = set()
+        self._links: set[int] = set()
+        self._next = 0
+
+    async def start(self) -> None:
+        """Make it and wait until the world can be reached through it.
+
+        Raises:
+            NoEgress: this machine cannot.
+        """
+        try:
+            await self._start_uplink()
+            with entered(self._namespace):
+                Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+                Path("/proc/sys/net/ipv6/conf/default/disable_ipv6").write_text("1")
+                rules.load(rules.for_router())
+                self._channel = netlink.open_channel()
+            self._follow_host()
+        except OSError as error:
+            await self.end()
+            raise NoEgress(str(error)) from error
+        except BaseException:
+            await self.end()
+            raise
+
+    async def _start_uplink(self) -> None:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            ours.setblocking(False)
+            self._uplink = uplink = self._launch_uplink(theirs)
+            theirs.close()
+            assert uplink.stderr is not None
+            with uplink.stderr as said:
+                os.set_blocking(said.fileno(), False)
+                try:
+                    async with asyncio.timeout(UPLINK_SECONDS):
+                        if self._namespace < 0:
+                            await _readable(ours)
+                            _, descriptors, _, _ = socket.recv_fds(ours, 1, 1)
+                            self._namespace = descriptors[0] if descriptors else -1
+                        # Nobody tells when pasta is ready.
+                        while uplink.poll() is None and not self._has_route():  # noqa: ASYNC110
+                            await asyncio.sleep(0.01)
+                except TimeoutError:
+                    uplink.kill()
+                    raise NoEgress(f"pasta did not come up within {UPLINK_SECONDS:g} s") from None
+                if uplink.poll() is not None:
+                    raise NoEgress(f"pasta ended: {_last_line(said.read() or b'')}")
+
+    def _launch_uplink(self, channel: socket.socket) -> subprocess.Popen[bytes]:
+        program = rules.find("pasta")
+        if program is None:
+            raise NoEgress("pasta is missing; install the Debian package passt")
+        command = (
+            program, "--foreground", "--netns-only", "--netns", "{namespace}", "--config-net", "--ipv4-only",
+            "--no-map-gw", "--ns-ifname", rules.UPLINK, "--address", ADDRESS, "--netmask", NETMASK,
+            "--gateway", GATEWAY, "--dns-forward", rules.DNS, "--mtu", str(MTU),
+            "--tcp-ports", "none", "--udp-ports", "none", "--tcp-ns", "none", "--udp-ns", "none",
+        )  # fmt: skip
+        numbers = (os.getpid(), channel.fileno(), self._namespace, USER)
+        return subprocess.Popen(
+            [sys.executable, "-I", "-S", str(_PROGRAM), *map(str, numbers), *command],
+            pass_fds=[channel.fileno(), *([self._namespace] if self._namespace >= 0 else [])],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env={},
+            cwd="/",
+        )
+
+    @property
+    def is_up(self) -> bool:
+        return self._uplink is not None and self._uplink.poll() is None
+
+    async def revive(self) -> None:
+        """Give it another uplink: the former one has ended. Workers keep their links.
+
+        Raises:
+            NoEgress: this machine cannot do it now.
+        """
+        await self._start_uplink()
+
+    def _has_route(self) -> bool:
+        if self._namespace < 0:  # about to end, without having made one
+            return False
+        with entered(self._namespace):
+            return rules.UPLINK in Path("/proc/thread-self/net/route").read_text()
+
+    def _follow_host(self) -> None:
+        """Keep the host's own addresses refused, whatever they become."""
+        loop = asyncio.get_running_loop()
+        changes = netlink.open_channel(netlink.RTMGRP_IPV4_IFADDR | netlink.RTMGRP_IPV6_IFADDR)
+        changes.setblocking(False)
+        self._changes = changes
+
+        def changed() -> None:
+            with contextlib.suppress(OSError):  # nothing more, or more than the kernel could keep for us
+                while True:
+                    changes.recv(65536)
+            self._refuse_host()
+
+        loop.add_reader(changes, changed)
+        self._refuse_host()
+
+    def _refuse_host(self) -> None:
+        now = rules.addresses_of_host()
+        if now != self._host:
+            with entered(self._namespace):
+                rules.load(rules.for_host(now))
+            self._host = now
+
+    def connect(self, namespace: int) -> Link:
+        """Lead a worker's network namespace, given by a descriptor, to the world.
+
+        Raises:
+            NoEgress: it cannot be.
+        """
+        assert self._channel is not None
+        link = self._free()
+        router, worker = link.addresses
+        try:
+            netlink.add_pair(self._channel, link.name, namespace, DEVICE, MTU)
+            with entered(self._namespace):
+                index = socket.if_nametoindex(link.name)
+            netlink.add_address(self._channel, index, router, 31)
+            netlink.bring_up(self._channel, index)
+            with entered(namespace):
+                channel = netlink.open_channel()
+                index = socket.if_nametoindex(DEVICE)
+            with channel:
+                netlink.add_address(channel, index, worker, 31)
+                netlink.bring_up(channel, index)
+                netlink.add_default_route(channel, router)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                netlink.remove(self._channel, link.name)
+            self.disconnect(link)
+            raise NoEgress(f"its network device could not be made: {error}") from error
+        return link
+
+    def _free(self) -> Link:
+        """The number that was free for longest: the router may still know connections of one that just ended."""
+        if len(self._links) >= MOST_WORKERS:
+            raise NoEgress("there are too many workers")
+        while self._next in self._links:
+            self._next = (self._next + 1) % MOST_WORKERS
+        link = Link(self._next)
+        self._links.add(link.number)
+        self._next = (self._next + 1) % MOST_WORKERS
+        return link
+
+    def disconnect(self, link: Link) -> None:
+        """Forget the link of a worker that has ended: the kernel removes it together with the worker's namespace."""
+        self._links.discard(link.number)
+
+    async def cut(self, link: Link) -> None:
+        """Take a link away from a worker that lives on.
+
+        Raises:
+            OSError: it is still there.
+        """
+        with entered(self._namespace):
+            channel = netlink.open_channel()
+        with channel:
+            await asyncio.to_thread(netlink.remove, channel, link.name)  # the kernel takes up to 20 ms
+        self.disconnect(link)
+
+    async def end(self) -> None:
+        if self._changes is not None:
+            asyncio.get_running_loop().remove_reader(self._changes)
+        for channel in (self._changes, self._channel):
+            if channel is not None:
+                channel.close()
+        self._changes = self._channel = None
+        if self._uplink is not None:
+            self._uplink.kill()
+            await asyncio.to_thread(self._uplink.wait)
+        if self._namespace >= 0:
+            os.close(self._namespace)
+            self._namespace = -1
+
+
+async def _readable(channel: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    loop.add_reader(channel, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(channel)
+
+
+def _last_line(said: bytes) -> str:
+    # The lines about syslog, which is not there for it, mean nothing.
+    lines = [line for line in said.decode(errors="replace").splitlines() if "syslog" not in line]
+    return lines[-1].strip() if lines else "it does not say why"
