@@ -76,7 +76,8 @@ class World:
     def on_host(self, command: list[str]) -> list[str]:
         """A command, to be run in the host's place."""
         mount = 'mount --bind "$0" "$(readlink -f /etc/resolv.conf)" && exec "$@"'
-        return ["ip", "netns", "exec", self.host, "unshare", "-m", "sh", "-c", mount, str(self.resolv), *command]
+        enter = ["nsenter", f"--net=/run/netns/{self.host}", "unshare", "-m"]
+        return [*enter, "sh", "-c", mount, str(self.resolv), *command]
 
 
 @contextlib.contextmanager

@@ -116,6 +116,48 @@ def pid_namespace() -> None:
     ]
 
 
+def rewrite_rules(old: str, new: str) -> None:
+    """A router with other rules; its table must have the words `old` once."""
+    from apps.sandbox.egress import rules
+
+    text = rules.for_router()
+    assert text.count(old) == 1, f"the router's rules have no longer one: {old}"
+    changed = text.replace(old, new)
+    rules.for_router = lambda: changed
+
+
+@wall
+def egress_private() -> None:
+    rewrite_rules("ip daddr @refused4 reject with icmpx admin-prohibited", "")
+
+
+@wall
+def egress_host() -> None:
+    rewrite_rules("ip daddr @host4 reject with icmpx admin-prohibited", "")
+
+
+@wall
+def egress_workers() -> None:
+    rewrite_rules('oifname != "up0" reject with icmpx admin-prohibited', 'oifname != "up0" accept')
+    rewrite_rules('iifname != "w*" drop', "")
+
+
+@wall
+def egress_router() -> None:
+    rewrite_rules("type filter hook input priority filter; policy drop;", "type filter hook input priority filter;")
+    rewrite_rules('iifname "w*" reject with icmpx admin-prohibited', "")
+
+
+@wall
+def egress_spoofed() -> None:
+    rewrite_rules('iifname "w*" fib saddr . iif oif missing drop', "")
+
+
+@wall
+def egress_connections() -> None:
+    rewrite_rules("ct state new add @connections4", "ct state invalid add @connections4")
+
+
 def unlimited(controller: str) -> None:
     from apps.sandbox import cgroups
 
