@@ -22,7 +22,7 @@ NAME = "demo.example.org"
 PORT = 8080
 
 SERVE = """
-import http.server, socket, struct, sys, threading
+import http.server, resource, socket, struct, sys, threading
 addresses, port, names = sys.argv[1].split(","), int(sys.argv[2]), sys.argv[3]
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -54,6 +54,8 @@ def name_server(address):
             query, who = s.recvfrom(512)
             s.sendto(answer(query), who)
 
+resource.setrlimit(resource.RLIMIT_NOFILE, (8192, 8192))
+http.server.ThreadingHTTPServer.request_queue_size = 1024
 servers = [http.server.ThreadingHTTPServer((address, port), Handler) for address in addresses]
 for server in servers:
     threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -1,0 +1,118 @@
+"""Egress of agents that have something else than usual: no leave to have any, an end, or a rule less."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from tests.running_agent import AGENT, RunningAgent, wait_until
+from tests.security.egress import (
+    HOLD,
+    PRIVATE,
+    REACHED,
+    REFUSED,
+    address_of,
+    gateway_of,
+    log_of,
+    namespaces,
+    other_worker,
+    packets_out,
+    reach,
+    send_as,
+    uplinks,
+)
+from tests.security.spy import WAYS, Worker, space_of
+from tests.world import HOST, HOST_PRIVATE, WORLD, World, a_world
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root makes network namespaces of a world"),
+]
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    with a_world() as made:
+        yield made
+
+
+@pytest.fixture(params=WAYS)
+def way(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@contextlib.contextmanager
+def without(world: World, *walls: str) -> Iterator[None]:
+    with RunningAgent(world.on_host([sys.executable, "-m", "tests.security.weakened", *walls])):
+        yield
+
+
+def test_a_machine_without_a_way_out_says_so(way: str, transactional_db: None) -> None:
+    with RunningAgent(PORTICO_EGRESS="none"):
+        space = space_of(way)
+        worker = Worker(space)
+        assert worker.ask("[name for _, name in socket.if_nameindex()]") == ["lo"]
+        wait_until(lambda: "without access to the internet (PORTICO_EGRESS is none)" in log_of(space), seconds=10)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_an_agent_that_ends_leaves_nothing(world: World, way: str, transactional_db: None, number: int) -> None:
+    before = namespaces()
+    with RunningAgent(world.on_host(AGENT)) as agent:
+        assert reach(Worker(space_of(way)), WORLD) == REACHED
+        assert uplinks(world)
+        assert len(namespaces()) > len(before)
+        agent.stop(number)
+        wait_until(lambda: not uplinks(world), seconds=5)
+        wait_until(lambda: namespaces() <= before, seconds=10)
+    devices = subprocess.check_output(["ip", "-n", world.host, "-json", "link"])
+    assert {d["ifname"] for d in json.loads(devices)} == {"lo", "eth0"}
+    assert subprocess.check_output(["nsenter", f"--net=/run/netns/{world.host}", "nft", "list", "ruleset"]) == b""
+
+
+class TestWithoutAWall:
+    """Each rule does something: without it, the attack that it refuses succeeds."""
+
+    def test_private_networks(self, world: World, way: str, transactional_db: None) -> None:
+        with without(world, "egress_private"):
+            worker = Worker(space_of(way))
+            assert {address: reach(worker, address) for address in PRIVATE} == dict.fromkeys(PRIVATE, REACHED)
+            assert reach(worker, HOST_PRIVATE) == REFUSED, "the next wall: it is this machine's"
+
+    def test_this_machine(self, world: World, way: str, transactional_db: None) -> None:
+        with without(world, "egress_host"):
+            worker = Worker(space_of(way))
+            assert reach(worker, HOST) == REACHED
+            assert reach(worker, HOST_PRIVATE) == REFUSED, "the next wall: it is private"
+
+    def test_other_workers(self, world: World, way: str, transactional_db: None) -> None:
+        with without(world, "egress_workers"):
+            worker, other = Worker(space_of(way)), other_worker(way)
+            assert reach(worker, address_of(other), 9999) == REACHED
+
+    def test_the_router(self, world: World, way: str, transactional_db: None) -> None:
+        """Nothing listens in it, so what could be reached is its kernel's refusal."""
+        with without(world, "egress_router"):
+            worker = Worker(space_of(way))
+            assert "refused" in str(reach(worker, gateway_of(worker), 80))
+
+    def test_false_sources(self, world: World, way: str, transactional_db: None) -> None:
+        with without(world, "egress_spoofed"):
+            worker = Worker(space_of(way))
+            before = packets_out(world)
+            send_as(worker, "8.8.4.4")
+            wait_until(lambda: packets_out(world) == before + 1, seconds=10)
+
+    def test_connections(self, world: World, way: str, transactional_db: None) -> None:
+        with without(world, "egress_connections"):
+            worker = Worker(space_of(way))
+            worker.do("import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096)); found = 1")
+            assert worker.do(HOLD) == "all"
