@@ -11,8 +11,8 @@ fail() { say "$*"; exit 1; }
 
 # Which Debian package brings which program.
 tools="bwrap:bubblewrap git:git"
-# For what Spaces keep, which only root can mount.
-if [ "$(id -u)" = 0 ]; then tools="$tools mkfs.ext4:e2fsprogs"; fi
+# For what Spaces keep and for their way to the internet, which only root can make.
+if [ "$(id -u)" = 0 ]; then tools="$tools mkfs.ext4:e2fsprogs nft:nftables ip:iproute2 pasta:passt"; fi
 if [ "$goal" = test ]; then
     tools="$tools chromium:chromium redis-server:redis-server initdb:postgresql npm:npm"
 fi

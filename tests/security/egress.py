@@ -45,7 +45,7 @@ def gateway_of(worker: Worker) -> str:
 
 
 def log_of(space: Space) -> str:
-    return read_log(space.pk, "run")[0].decode()
+    return read_log(space.pk, "run")[1].decode()
 
 
 def other_worker(way: str) -> Worker:

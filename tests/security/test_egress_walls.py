@@ -55,12 +55,32 @@ def without(world: World, *walls: str) -> Iterator[None]:
         yield
 
 
-def test_a_machine_without_a_way_out_says_so(way: str, transactional_db: None) -> None:
-    with RunningAgent(PORTICO_EGRESS="none"):
+@pytest.mark.parametrize("why", ["PORTICO_EGRESS is none", "this machine has no default route"])
+def test_egress_that_is_turned_off_or_impossible_is_told(
+    world: World, way: str, transactional_db: None, why: str
+) -> None:
+    off = RunningAgent(PORTICO_EGRESS="none")
+    with off if "PORTICO_EGRESS" in why else RunningAgent(world.on_host(AGENT, routes=False)):
         space = space_of(way)
         worker = Worker(space)
         assert worker.ask("[name for _, name in socket.if_nameindex()]") == ["lo"]
-        wait_until(lambda: "without access to the internet (PORTICO_EGRESS is none)" in log_of(space), seconds=10)
+        wait_until(lambda: f"without access to the internet ({why}" in log_of(space), seconds=10)
+
+
+TRY = "import json; from apps.sandbox import report; print(json.dumps(report._egress(True)))"
+
+
+def test_the_report_says_what_holds(world: World) -> None:
+    def told(command: list[str]) -> dict:
+        return json.loads(subprocess.check_output(command, text=True))
+
+    python = [sys.executable, "-c", TRY]
+    there = told(world.on_host(python))
+    assert there["ok"], there
+    assert "names are resolved" in there["detail"]
+    without = told(world.on_host(python, routes=False))
+    assert (without["ok"], without["needed"]) == (False, False)
+    assert "no default route" in without["detail"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])

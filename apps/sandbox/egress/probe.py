@@ -44,7 +44,7 @@ async def _try() -> Findings:
     router = Router()
     try:
         await router.start()
-        worker = _new_namespace()
+        worker = new_namespace()
         try:
             router.connect(worker)
             addresses = await asyncio.to_thread(rules.addresses_of_host)
@@ -58,7 +58,8 @@ async def _try() -> Findings:
         await router.end()
 
 
-def _new_namespace() -> int:
+def new_namespace() -> int:
+    """A descriptor of a network namespace that nothing else holds."""
     home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
         libc = ctypes.CDLL(None, use_errno=True)

@@ -111,7 +111,7 @@ class Router:
                     uplink.kill()
                     raise NoEgress(f"pasta did not come up within {UPLINK_SECONDS:g} s") from None
                 if uplink.poll() is not None:
-                    raise NoEgress(f"pasta ended: {_last_line(said.read() or b'')}")
+                    raise NoEgress(_why_ended(said.read() or b""))
 
     def _launch_uplink(self, channel: socket.socket) -> subprocess.Popen[bytes]:
         program = rules.find("pasta")
@@ -144,6 +144,10 @@ class Router:
         Raises:
             NoEgress: this machine cannot do it now.
         """
+        try:
+            self._refuse_host()
+        except OSError as error:
+            raise NoEgress(str(error)) from error
         await self._start_uplink()
 
     def _has_route(self) -> bool:
@@ -163,7 +167,13 @@ class Router:
             with contextlib.suppress(OSError):  # nothing more, or more than the kernel could keep for us
                 while True:
                     changes.recv(65536)
-            self._refuse_host()
+            try:
+                self._refuse_host()
+            except OSError:
+                # Rather no way out than one that leads to this machine; `revive` tries again.
+                self._host = set()
+                if self._uplink is not None:
+                    self._uplink.kill()
 
         loop.add_reader(changes, changed)
         self._refuse_host()
@@ -256,7 +266,10 @@ async def _readable(channel: socket.socket) -> None:
         loop.remove_reader(channel)
 
 
-def _last_line(said: bytes) -> str:
-    # The lines about syslog, which is not there for it, mean nothing.
+def _why_ended(said: bytes) -> str:
+    # The lines about syslog, which is not there for pasta, mean nothing.
     lines = [line for line in said.decode(errors="replace").splitlines() if "syslog" not in line]
-    return lines[-1].strip() if lines else "it does not say why"
+    last = lines[-1].strip() if lines else "it does not say why"
+    if "xternal interface" in last:
+        return f"this machine has no default route for IPv4 (pasta: {last})"
+    return f"pasta ended: {last}"
