@@ -102,10 +102,10 @@ def uplinks(world: World) -> list[int]:
     return found
 
 
-def namespaces() -> set[int]:
-    """Network namespaces that processes of this machine are in or hold a descriptor of."""
+def namespaces(*pids: int) -> set[int]:
+    """Network namespaces that these processes, or all of this machine, are in or hold a descriptor of."""
     found = set()
-    for entry in Path("/proc").iterdir():
+    for entry in [Path(f"/proc/{pid}") for pid in pids] or Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
                 found.add((entry / "ns" / "net").stat().st_ino)

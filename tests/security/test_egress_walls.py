@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -85,14 +86,17 @@ def test_the_report_says_what_holds(world: World) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_an_agent_that_ends_leaves_nothing(world: World, way: str, transactional_db: None, number: int) -> None:
-    before = namespaces()
     with RunningAgent(world.on_host(AGENT)) as agent:
-        assert reach(Worker(space_of(way)), WORLD) == REACHED
+        worker = Worker(space_of(way))
+        assert reach(worker, WORLD) == REACHED
         assert uplinks(world)
-        assert len(namespaces()) > len(before)
+        assert agent.process is not None
+        host = Path(f"/run/netns/{world.host}").stat().st_ino
+        made = namespaces(agent.process.pid, worker.init) - {host}
+        assert len(made) >= 2, "the router's and the worker's; the report may be trying others"
         agent.stop(number)
         wait_until(lambda: not uplinks(world), seconds=5)
-        wait_until(lambda: namespaces() <= before, seconds=10)
+        wait_until(lambda: not made & namespaces(), seconds=10)
     devices = subprocess.check_output(["ip", "-n", world.host, "-json", "link"])
     assert {d["ifname"] for d in json.loads(devices)} == {"lo", "eth0"}
     assert subprocess.check_output(["nsenter", f"--net=/run/netns/{world.host}", "nft", "list", "ruleset"]) == b""
