@@ -28,7 +28,7 @@ ADDRESS, GATEWAY, NETMASK = "100.127.255.2", "100.127.255.1", "255.255.255.248"
 """Of the uplink, inside the router."""
 FIRST_WORKER = int(ipaddress.IPv4Address("100.64.0.0"))
 MOST_WORKERS = 2**20
-"""Two addresses for each, from 100.64.0.0 to 100.95.255.255, which RFC 6598 keeps off the internet."""
+"""Two addresses for each, from 100.64.0.0 to 100.95.255.255, of what RFC 6598 keeps off the internet."""
 MTU = 65520
 DEVICE = "eth0"
 UPLINK_SECONDS = 5.0

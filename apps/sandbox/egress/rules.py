@@ -1,8 +1,4 @@
-"""What workers may reach, as nftables rules.
-
-The same table is loaded into a node's router, where packets are forwarded, and, where there is no router, into each
-worker's own network namespace.
-"""
+"""What workers may reach, as nftables rules for a node's router."""
 
 from __future__ import annotations
 
@@ -13,7 +9,6 @@ import shutil
 import subprocess
 from collections.abc import Iterable
 
-PROGRAM = "nft"
 UPLINK = "up0"
 WORKERS = "w"
 """What the names of workers' devices begin with, in the router."""
