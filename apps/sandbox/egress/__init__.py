@@ -1,1 +1,1 @@
-"""How sandboxed code reaches the world, and nothing else. `docs/decisions/0003-egress.md` says why it is built so."""
+"""How sandboxed code reaches the world, and nothing else. `docs/decisions/0004-egress.md` says why it is built so."""
