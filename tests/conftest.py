@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import django
 import pytest
+from django.conf import settings
 
 if TYPE_CHECKING:
     from tests.running_agent import RunningAgent
@@ -22,6 +23,7 @@ os.environ["PORTICO_DATA"] = str(DATA)
 os.environ["PORTICO_TESTING"] = "true"
 os.environ["DJANGO_SETTINGS_MODULE"] = "portal.settings"
 django.setup()
+settings.PASSWORD_HASHERS = ["tests.hashers.QuickHasher"]
 # Not for pytest-xdist's workers: they would read the settings, with this process' data folder, before they come here.
 del os.environ["DJANGO_SETTINGS_MODULE"]
 for folder in ("static", "queue/messages", "queue/control", "queue/processed"):
