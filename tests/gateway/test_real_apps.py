@@ -228,9 +228,9 @@ import json, re, sys
 sys.path.insert(0, sys.argv[1])
 import zygote
 zygote.preload(["httpx", "uvicorn", "fastapi", "gradio", "gradio.http_server"], 2**40)
-import dependants, warm
+import dependants, inspect, signatures, warm
 if sys.argv[2] == "as it is":
-    dependants.Known.install = classmethod(lambda cls: None)
+    dependants.Known.install = signatures.Known.install = classmethod(lambda cls: None)
 warm.up()
 import gradio
 
@@ -252,7 +252,14 @@ for _ in range(2):
     for route in app.router.routes:
         for one in route.effective_candidates() if hasattr(route, "effective_candidates") else [route]:
             if getattr(one, "dependant", None) is not None:
-                found.append([one.path, described(one.dependant)])
+                found.append([one.path, described(one.dependant), repr(one.response_model)])
+for component in sorted(warm._subclasses(gradio.blocks.Block), key=str):
+    own = inspect.unwrap(component.__init__)
+    found.append([str(inspect.signature(component.__init__)), repr(inspect.getfullargspec(own))])
+    default = own.__defaults__
+    own.__defaults__ = (*default[:-1], "another") if default else None
+    found.append([str(inspect.signature(component.__init__)), repr(inspect.getfullargspec(own))])
+    own.__defaults__ = default
 print(re.sub(r"0x[0-9a-f]+", "", json.dumps(found)))
 """
 
@@ -269,3 +276,63 @@ def test_routes_analysed_before_are_those_that_gradio_would_declare(portal: Runn
     found, known = (json.loads(answer.stdout.splitlines()[-1]) for answer in answers)
     assert len(found) > 100
     assert found == known
+
+
+IDLE = """
+import asyncio, sys, time
+sys.path.insert(0, sys.argv[1])
+import gradio as gr, uvicorn
+from gradio_client import Client
+looks = {"queue": 0, "uvicorn": 0}
+def counted(name, method):
+    def get(self, *given):
+        looks[name] += 1
+        return method(self, *given)
+    return get
+Queue = gr.queueing.Queue
+Queue.__len__ = counted("queue", Queue.__len__)
+uvicorn.Server.on_tick = counted("uvicorn", uvicorn.Server.on_tick)
+if sys.argv[2] == "quiet":
+    import quiet
+    quiet.install()
+
+def work(n, progress=gr.Progress()):
+    for i in progress.tqdm(range(int(n))):
+        time.sleep(0.02)
+        yield i
+with gr.Blocks() as demo:
+    gr.Button().click(work, gr.Number(), gr.Number(), api_name="work", concurrency_limit=1)
+demo.launch(prevent_thread_lock=True, quiet=True)
+time.sleep(2)
+before = dict(looks)
+time.sleep(2)
+idle = {name: looks[name] - before[name] for name in looks}
+client = Client(demo.local_url, verbose=False)
+one_after_another = [client.predict(3, api_name="/work") for _ in range(3)]
+jobs = [client.submit(n, api_name="/work") for n in (2, 500, 4)]
+first = jobs[0].result(20)
+told = False
+while not jobs[1].done() and not (told and jobs[1].outputs()):
+    told = told or bool(jobs[1].status().progress_data)
+    time.sleep(0.01)
+jobs[1].cancel()
+print(__import__("json").dumps({"idle": idle, "results": [*one_after_another, first, jobs[2].result(20)],
+      "outputs": len(jobs[2].outputs()), "cancelled": len(jobs[1].outputs()) < 500, "progress": told}), flush=True)
+demo.close()
+"""
+
+
+def test_an_idle_app_takes_no_processor_time_and_answers_as_before(portal: RunningPortal, folder: Path) -> None:
+    """Gradio's and uvicorn's own loops, in a real Environment, as they are and as a zygote leaves them."""
+    python = next((portal.data / "environments").glob("*/bin/python"))
+    inside = ROOT / "apps" / "runtime" / "zygote" / "inside"
+    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "GRADIO_ANALYTICS_ENABLED": "False"}
+    answers = [
+        subprocess.run([python, "-c", IDLE, inside, how], env=environment, capture_output=True, text=True, check=True)
+        for how in ("as it is", "quiet")
+    ]
+    loud, quiet = (json.loads(answer.stdout.splitlines()[0]) for answer in answers)
+    assert loud.pop("idle")["queue"] > 200, "or Gradio mends it itself, and this is not needed any more"
+    assert max(quiet.pop("idle").values()) <= 20
+    assert quiet == loud
+    assert quiet["results"] == [2, 2, 2, 1, 3]

@@ -115,6 +115,8 @@ def test_an_app_may_have_modules_named_as_those_of_the_zygote(agent: RunningAgen
         "landlock",
         "main_module",
         "nursery",
+        "quiet",
+        "signatures",
         "tokens",
         "warm",
         "zygote",

@@ -23,6 +23,7 @@ class Known:
     def __init__(self, derive: Callable[..., Any], depends: type) -> None:
         self._derive, self._depends = derive, depends
         self._found: dict[Any, tuple[FunctionType, Any]] = {}
+        self._returns: dict[CodeType, tuple[FunctionType, Any]] = {}
         self._is_learning = True
 
     @classmethod
@@ -34,6 +35,9 @@ class Known:
             return None
         known = cls(derive, params.Depends)
         utils.get_dependant = routing.get_dependant = known.get  # type: ignore[union-attr]
+        read = getattr(routing, "get_typed_return_annotation", None)
+        if read is not None:
+            routing.get_typed_return_annotation = lambda call: known.returned(read, call)  # type: ignore[union-attr]
         return known
 
     def learned(self) -> None:
@@ -52,6 +56,20 @@ class Known:
         if self._is_learning:
             self._found[key] = call, self._copy(derived, call, list(derived.dependencies))
         return derived
+
+    def returned(self, read: Callable[[Any], Any], call: Any) -> Any:
+        """What a function is declared to return, which `read` finds out."""
+        if type(call) is not FunctionType or call.__dict__:
+            return read(call)
+        if call.__code__ in self._returns:
+            old, annotation = self._returns[call.__code__]
+            ours, theirs = (f.__annotations__.get("return") for f in (call, old))
+            if call.__globals__ is old.__globals__ and (ours is theirs or (type(ours) is str and ours == theirs)):
+                return annotation
+        annotation = read(call)
+        if self._is_learning:
+            self._returns[call.__code__] = call, annotation
+        return annotation
 
     def _key(self, path: str, call: Any, options: dict[str, Any]) -> tuple[Any, ...] | None:
         if type(call) is not FunctionType or call.__dict__ or not isinstance(call.__code__, CodeType):

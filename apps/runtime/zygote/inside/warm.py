@@ -3,7 +3,7 @@
 Two kinds. Caches that the libraries keep themselves are filled by using them once. Where a library does something
 more than once and throws it away, or makes something new each time that could have been made before, it is given what
 was made before: `_DeferredApps` and `_httpx` below. Neither changes what an app sees, only when the work is done, and
-each is left out when the library is not as it was when this was written.
+each is left out when the library is not as it was when this was written. So is `quiet`, for what they do when idle.
 """
 
 from __future__ import annotations
@@ -14,11 +14,18 @@ import sys
 import time
 from typing import Any
 
+import quiet
+
 
 def up() -> dict[str, float]:
     """Warm what was imported. Returns the seconds spent on each part."""
     spent: dict[str, float] = {}
-    for name, work in (("matplotlib", _matplotlib), ("gradio", _gradio), ("httpx", _httpx)):
+    for name, work in (
+        ("matplotlib", _matplotlib),
+        ("gradio", _gradio),
+        ("httpx", _httpx),
+        ("idleness", quiet.install),
+    ):
         began = time.perf_counter()
         try:
             work()
@@ -41,11 +48,17 @@ def _gradio() -> None:
     gradio = sys.modules.get("gradio")
     if gradio is None:
         return
+    import inspect
+
     import dependants
+    import signatures
     from gradio.context import Context
     from starlette.testclient import TestClient
 
-    known = dependants.Known.install()
+    known = [found for found in (dependants.Known.install(), signatures.Known.install()) if found is not None]
+    for component in _subclasses(gradio.blocks.Block):
+        inspect.signature(component.__init__)
+        inspect.getfullargspec(inspect.unwrap(component.__init__))
     numbered = Context.id
     with gradio.Blocks() as blocks:
         gradio.Textbox()
@@ -53,10 +66,14 @@ def _gradio() -> None:
     client = TestClient(gradio.routes.App.create_app(blocks))
     for path in ("/config", "/gradio_api/info"):
         client.get(path)
-    if known is not None:
-        known.learned()
+    for found in known:
+        found.learned()
     gradio.routes.templates.get_template("frontend/index.html")
     _DeferredApps.install(gradio)
+
+
+def _subclasses(of: type) -> set[type]:
+    return {of}.union(*(_subclasses(one) for one in of.__subclasses__()))
 
 
 class _DeferredApps:
