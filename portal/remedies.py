@@ -14,8 +14,8 @@ REMEDIES = {
     "kernel.apparmor_restrict_unprivileged_userns=0. Until then no Space is built or started.",
     "limits": "Run the agent as root, or have systemd delegate a control group to it (Delegate=yes). Until then limits "
     "count per process, and a Space of many processes can use more.",
-    "egress": "Run the agent as root, with nftables, iproute2 and passt installed and a default route. Until then "
-    "Spaces reach no other machine.",
+    "egress": "Install nftables, iproute2 and passt (apt-get install), and see to a default route; where the agent is "
+    "not root, also to a /dev/net/tun that it may open (mode 666). Until then Spaces reach no other machine.",
     "interpreters": "Install a Python from 3.10 to 3.14 with its venv module: apt-get install python3 python3-venv.",
     "landlock": "Boot a kernel with Landlock (5.13 or newer, lsm=landlock). The sandbox holds without it.",
     "seccomp": "Install it: apt-get install libseccomp2. Until then sandboxed code may make every system call.",

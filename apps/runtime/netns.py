@@ -2,8 +2,7 @@
 
 A socket stays in the namespace in which it was created. So the agent enters a worker's namespace for the few
 microseconds that `socket(2)` takes, and whoever holds the socket can connect it to the worker's 127.0.0.1 from
-anywhere. Root does this in its own thread; an ordinary user needs a process of its own, since joining the user
-namespace that the network namespace belongs to is for single-threaded processes (`netns_helper.py`).
+anywhere (`apps/sandbox/namespaces.py`).
 """
 
 from __future__ import annotations
@@ -11,14 +10,11 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
-from apps.sandbox.namespaces import entered
+from apps.sandbox.namespaces import sockets_inside
 
 MAX_SOCKETS = 64
-HELPER_SECONDS = 5
 LISTED_BYTES = 64 * 1024
 """Of the kernel's list of sockets, which has those that listen first: some 430. A demo may have a million."""
 _LISTEN = "0A"
@@ -29,7 +25,6 @@ _LOOPBACK_OR_ANY = {
     "0000000000000000FFFF00000100007F",
     "0000000000000000FFFF000000000000",
 }
-_HELPER = Path(__file__).with_name("netns_helper.py")
 
 
 def open_namespace(pid: int) -> int:
@@ -51,42 +46,7 @@ def open_sockets(namespace: int, count: int) -> list[socket.socket]:
     Raises:
         OSError: the namespace cannot be entered.
     """
-    count = max(1, min(count, MAX_SOCKETS))
-    if os.geteuid() == 0:
-        return _open_here(namespace, count)
-    return _open_in_helper(namespace, count)
-
-
-def _open_here(namespace: int, count: int) -> list[socket.socket]:
-    with entered(namespace):
-        sockets = [socket.socket(socket.AF_INET, socket.SOCK_STREAM) for _ in range(count)]
-    for made in sockets:
-        made.setblocking(False)
-    return sockets
-
-
-def _open_in_helper(namespace: int, count: int) -> list[socket.socket]:
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with ours, theirs:
-        ours.settimeout(HELPER_SECONDS)
-        process = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(_HELPER), str(namespace), str(theirs.fileno()), str(count)],
-            pass_fds=[namespace, theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            env={},
-        )
-        theirs.close()
-        try:
-            _, descriptors, _, _ = socket.recv_fds(ours, 16, count)
-        finally:
-            _, errors = process.communicate(timeout=HELPER_SECONDS)
-    if not descriptors:
-        raise OSError(errors.decode(errors="replace").strip().rpartition("\n")[2] or "the helper made no sockets")
-    sockets = [socket.socket(fileno=fd) for fd in descriptors]
-    for made in sockets:
-        made.setblocking(False)
-    return sockets
+    return sockets_inside(namespace, max(1, min(count, MAX_SOCKETS)))
 
 
 def listening_ports(pid: int) -> set[int]:

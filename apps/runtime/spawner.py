@@ -209,6 +209,7 @@ class BubblewrapSpawner:
                 info_fd=info_write,
                 block_fd=go,
                 users=None if user is None else (user, 1),
+                within=self._egress.within if self.spec.egress else None,
                 python=self.spec.interpreter.executable,
             )
             os.close(info_write)
@@ -217,7 +218,7 @@ class BubblewrapSpawner:
             async with asyncio.timeout(START_SECONDS):
                 self._init = json.loads(await _read_all(info))["child-pid"]
             self._namespace = netns.open_namespace(self._init)
-            self._connect()
+            await self._connect()
             os.write(go_write, b"x")
         except (OSError, ValueError, KeyError, TimeoutError) as error:
             ended = await self.poll()
@@ -236,12 +237,12 @@ class BubblewrapSpawner:
             if data is not None:
                 os.close(data)
 
-    def _connect(self) -> None:
+    async def _connect(self) -> None:
         """Give it its link, before the app runs."""
         assert self._namespace is not None
         if self.spec.egress:
             try:
-                self._link = self._egress.connect(self._namespace)
+                self._link = await self._egress.connect(self._namespace)
             except NoEgress as error:
                 self.why_no_link = str(error)
 

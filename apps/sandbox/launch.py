@@ -61,6 +61,7 @@ def start(
     info_fd: int | None = None,
     block_fd: int | None = None,
     users: tuple[int, int] | None = None,
+    within: int | None = None,
     pass_fds: Sequence[int] = (),
     python: Path | None = None,
 ) -> subprocess.Popen[bytes]:
@@ -78,6 +79,8 @@ def start(
         block_fd: the command waits until something can be read here.
         users: first id and number of the host's users that the sandbox may consist of; the command is the first of
             them. For root alone, and only with `scratch`. Without it the sandbox is of the caller's own user.
+        within: a user namespace, by a descriptor, of the caller's own in which the sandbox's is made. For ordinary
+            users alone, and only with `scratch`.
         pass_fds: descriptors that the command gets besides the standard ones.
         python: an interpreter inside, by which the command is held by Landlock too (`inside/landlock.py`), where the
             kernel has it. For commands that mount nothing.
@@ -110,6 +113,9 @@ def start(
     if info_fd is not None:
         given.append(info_fd)
         options += ["--info-fd", str(info_fd)]
+    if within is not None:
+        assert scratch is not None
+        given.append(within)
     if block_fd is not None:
         given.append(block_fd)
         options += ["--block-fd", str(block_fd)]
@@ -127,11 +133,12 @@ def start(
                 "folder": str(scratch.mount_point),
                 "size": scratch.bytes,
                 "overlay": scratch.overlay and str(scratch.overlay),
-                "owner": users[0] if users else os.geteuid(),
+                "owner": users[0] if users else 0,  # root, or who made the user namespace that it is in by then
                 "shown": shown,
                 "data": data,
             },
             "users": users,
+            "within": within,
             "argv": [shutil.which(bubblewrap.PROGRAM) or bubblewrap.PROGRAM, *options, "--", *command],
         }
         return subprocess.Popen(
@@ -146,7 +153,7 @@ def start(
         )
     finally:
         for descriptor in given:
-            if descriptor not in (*pass_fds, info_fd, block_fd, data):
+            if descriptor not in (*pass_fds, info_fd, block_fd, within, data):
                 os.close(descriptor)
 
 

@@ -40,18 +40,23 @@ def mount(source: str, target: str, kind: str, flags: int, options: str = "") ->
     call("mount", source.encode(), target.encode(), kind.encode(), ctypes.c_ulong(flags), options.encode())
 
 
-def enter_namespaces() -> None:
+def enter_namespaces(*, as_user: bool) -> None:
     """A mount namespace whose mounts nobody else sees; for an ordinary user, a user namespace to be allowed to."""
-    uid, gid = os.geteuid(), os.getegid()
-    if uid != 0:
-        call("unshare", CLONE_NEWUSER | CLONE_NEWNS)
-        Path("/proc/self/setgroups").write_text("deny")
-        Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
-        Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
+    if as_user:
+        become_owner(CLONE_NEWNS)
         limit_inotify()
     else:
         call("unshare", CLONE_NEWNS)
     mount("none", "/", "", MS_REC | MS_PRIVATE)
+
+
+def become_owner(others: int = 0) -> None:
+    """An ordinary user's way to rights: user 0 of a new user namespace, and of the new namespaces `others`."""
+    uid, gid = os.geteuid(), os.getegid()
+    call("unshare", CLONE_NEWUSER | others)
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
+    Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
 
 
 def attach(tree: int, target: str) -> None:
@@ -162,11 +167,16 @@ def end_with_parent(parent: int) -> None:
 
 def main(plan: dict[str, Any]) -> None:
     end_with_parent(plan["parent"])
+    as_user = os.geteuid() != 0
     for path in plan["cgroup"]:
         Path(path).write_text("0")
     Path("/proc/self/oom_score_adj").write_text(OOM_SCORE)
+    if plan["within"] is not None:
+        call("setns", plan["within"], CLONE_NEWUSER)
+        os.close(plan["within"])
+        end_with_parent(plan["parent"])  # forgotten by the kernel when the rights changed
     if plan["scratch"]:
-        enter_namespaces()
+        enter_namespaces(as_user=as_user)
         mount_scratch(**plan["scratch"])
     for name, value in plan["rlimits"].items():
         kind = getattr(resource, name)

@@ -1,21 +1,31 @@
 """Entering another network namespace for a moment: a socket stays in the namespace in which it was made, and a
-program in the one in which it was started."""
+program in the one in which it was started.
+
+Root does this in its own thread; an ordinary user needs a process of its own, since joining the user namespace that the
+network namespace belongs to is for single-threaded processes (`sockets_helper.py`).
+"""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
 import os
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 CLONE_NEWNET = 0x40000000
+HELPER_SECONDS = 5
+_HELPER = Path(__file__).with_name("sockets_helper.py")
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 @contextlib.contextmanager
 def entered(namespace: int) -> Iterator[None]:
-    """Have this thread be in the network namespace of the descriptor `namespace`. For root; nothing may be awaited
-    inside.
+    """Have this thread be in the network namespace of the descriptor `namespace`. For those who may enter it and return
+    to the one that they are in, as root; nothing may be awaited inside.
 
     Raises:
         OSError: it cannot be entered.
@@ -39,3 +49,48 @@ def _setns(namespace: int) -> None:
     if _libc.setns(namespace, CLONE_NEWNET) != 0:
         code = ctypes.get_errno()
         raise OSError(code, f"setns: {os.strerror(code)}")
+
+
+def sockets_inside(
+    namespace: int,
+    count: int = 1,
+    family: socket.AddressFamily = socket.AF_INET,
+    kind: socket.SocketKind = socket.SOCK_STREAM,
+) -> list[socket.socket]:
+    """Return `count` unconnected non-blocking sockets that live in `namespace`: of the caller's own, or for root any.
+
+    Raises:
+        OSError: the namespace cannot be entered.
+    """
+    if os.geteuid() == 0:
+        with entered(namespace):
+            sockets = [socket.socket(family, kind) for _ in range(count)]
+    else:
+        sockets = _made_by_helper(namespace, count, family, kind)
+    for made in sockets:
+        made.setblocking(False)
+    return sockets
+
+
+def _made_by_helper(
+    namespace: int, count: int, family: socket.AddressFamily, kind: socket.SocketKind
+) -> list[socket.socket]:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        ours.settimeout(HELPER_SECONDS)
+        numbers = (namespace, theirs.fileno(), int(family), int(kind), count)
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(_HELPER), *map(str, numbers)],
+            pass_fds=[namespace, theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env={},
+        )
+        theirs.close()
+        try:
+            _, descriptors, _, _ = socket.recv_fds(ours, 16, count)
+        finally:
+            _, errors = process.communicate(timeout=HELPER_SECONDS)
+    if not descriptors:
+        raise OSError(errors.decode(errors="replace").strip().rpartition("\n")[2] or "the helper made no sockets")
+    return [socket.socket(fileno=descriptor) for descriptor in descriptors]

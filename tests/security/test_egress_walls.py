@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from django.conf import settings
 
+from tests.ordinary import as_user, owned
 from tests.running_agent import AGENT, RunningAgent, wait_until
 from tests.security.egress import (
     HOLD,
@@ -68,6 +70,14 @@ def test_egress_that_is_turned_off_or_impossible_is_told(
         wait_until(lambda: f"without access to the internet ({why}" in log_of(space), seconds=10)
 
 
+def test_an_ordinary_user_without_a_tun_device_is_told_what_to_do(world: World, transactional_db: None) -> None:
+    with owned(Path(settings.PORTICO_DATA)), RunningAgent(world.on_host(as_user(AGENT, tun="600"))):
+        space = space_of("fresh")
+        assert Worker(space).ask("[name for _, name in socket.if_nameindex()]") == ["lo"]
+        said = "without access to the internet (/dev/net/tun is not for the agent's user, its mode is 600: make it 666"
+        wait_until(lambda: said in log_of(space), seconds=10)
+
+
 TRY = "import json; from apps.sandbox import report; print(json.dumps(report._egress(True)))"
 
 
@@ -79,6 +89,10 @@ def test_the_report_says_what_holds(world: World) -> None:
     there = told(world.on_host(python))
     assert there["ok"], there
     assert "names are resolved" in there["detail"]
+    assert told(world.on_host(as_user(python))) == there
+    barred = told(world.on_host(as_user(python, tun="600")))
+    assert (barred["ok"], barred["needed"]) == (False, False)
+    assert "make it 666" in barred["detail"]
     without = told(world.on_host(python, routes=False))
     assert (without["ok"], without["needed"]) == (False, False)
     assert "no default route" in without["detail"]
@@ -86,7 +100,16 @@ def test_the_report_says_what_holds(world: World) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_an_agent_that_ends_leaves_nothing(world: World, way: str, transactional_db: None, number: int) -> None:
-    with RunningAgent(world.on_host(AGENT)) as agent:
+    leave_nothing(world, AGENT, way, number)
+
+
+def test_an_ordinary_user_s_agent_that_is_killed_leaves_nothing(world: World, transactional_db: None) -> None:
+    with owned(Path(settings.PORTICO_DATA)):
+        leave_nothing(world, as_user(AGENT), "fresh", signal.SIGKILL)
+
+
+def leave_nothing(world: World, command: list[str], way: str, number: int) -> None:
+    with RunningAgent(world.on_host(command)) as agent:
         worker = Worker(space_of(way))
         assert reach(worker, WORLD) == REACHED
         assert uplinks(world)

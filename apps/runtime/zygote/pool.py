@@ -217,9 +217,9 @@ class Zygote:
         with contextlib.suppress(BirthFailed, NoEgress, OSError):
             pid = await spare.until_outside()
             if spare is self._spare:
-                self.connect(spare, pid)
+                await self.connect(spare, pid)
 
-    def connect(self, birth: Birth, pid: int) -> None:
+    async def connect(self, birth: Birth, pid: int) -> None:
         """Give a child, whose process is `pid`, its link to the world.
 
         Raises:
@@ -228,7 +228,7 @@ class Zygote:
         """
         namespace = netns.open_namespace(pid)
         try:
-            birth.link = self.egress.connect(namespace)
+            birth.link = await self.egress.connect(namespace)
         finally:
             os.close(namespace)
 

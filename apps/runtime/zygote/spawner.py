@@ -96,7 +96,7 @@ class ForkSpawner:
                 birth.link = None
         elif birth.link is None:
             try:
-                self._zygote.connect(birth, pid)
+                await self._zygote.connect(birth, pid)
             except NoEgress as error:
                 self.why_no_link = str(error)
 

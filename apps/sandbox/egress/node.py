@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import time
 
 from apps.sandbox.egress.router import Link, NoEgress, Router
 
 RETRY_SECONDS = 30.0
-NOT_ROOT = "the agent is not root; run it as root for Spaces that reach the internet"
 TURNED_OFF = "PORTICO_EGRESS is none"
 
 
@@ -34,8 +32,6 @@ class Egress:
             return
         self._retry_at = time.monotonic() + RETRY_SECONDS
         try:
-            if os.geteuid() != 0:
-                raise NoEgress(NOT_ROOT)
             if self._router is None:
                 router = Router()
                 await router.start()
@@ -47,15 +43,20 @@ class Egress:
         except NoEgress as error:
             self.why_none = str(error)
 
-    def connect(self, namespace: int) -> Link:
-        """Give a worker's network namespace its link.
+    @property
+    def within(self) -> int | None:
+        """The user namespace, a descriptor, in which a worker must be made that is to have a link; None: in any."""
+        return self._router.within if self._router is not None else None
+
+    async def connect(self, namespace: int) -> Link:
+        """Give a worker's network namespace its link. For root nothing is awaited.
 
         Raises:
             NoEgress: there is none to be had.
         """
         if self._router is None:
             raise NoEgress(self.why_none)
-        return self._router.connect(namespace)
+        return await self._router.connect(namespace)
 
     async def cut(self, link: Link) -> None:
         """Take a link away from a worker before it runs.

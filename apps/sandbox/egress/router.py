@@ -1,36 +1,39 @@
-"""A node's router: a network namespace between its workers and the world, for an agent that is root.
+"""A node's router: a network namespace between its workers and the world.
 
     worker's namespace --veth--> router's namespace (nftables) --up0, a tun--> pasta --ordinary sockets--> the world
 
 It is held by descriptors alone, and pasta ends with the agent: a killed agent leaves nothing. Neither a route nor a
-rule nor a setting of the host is changed.
+rule nor a setting of the host is changed. Where the agent is an ordinary user, router and workers lie in a user
+namespace of his, in which a process of his may lead one to the other (`links.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import ipaddress
 import os
 import socket
+import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from apps.sandbox.egress import netlink, rules
-from apps.sandbox.namespaces import entered
+from apps.sandbox.egress import links, netlink, rules
 from apps.sandbox.users import COUNT, FIRST
 
 USER = FIRST + COUNT
-"""Whom pasta runs as: nobody else is this user."""
+"""Whom root's pasta runs as: nobody else is this user."""
 ADDRESS, GATEWAY, NETMASK = "100.127.255.2", "100.127.255.1", "255.255.255.248"
 """Of the uplink, inside the router."""
 FIRST_WORKER = int(ipaddress.IPv4Address("100.64.0.0"))
 MOST_WORKERS = 2**20
 """Two addresses for each, from 100.64.0.0 to 100.95.255.255, of what RFC 6598 keeps off the internet."""
-MTU = 65520
-DEVICE = "eth0"
+TUN = Path("/dev/net/tun")
+TUN_REMEDY = "make it 666 (`chmod 666 /dev/net/tun`, and a rule of udev to keep it so), or run the agent as root"
 UPLINK_SECONDS = 5.0
 _PROGRAM = Path(__file__).with_name("uplink.py")
 
@@ -50,19 +53,26 @@ class Link:
         return f"{rules.WORKERS}{self.number}"
 
     @property
-    def addresses(self) -> tuple[bytes, bytes]:
+    def addresses(self) -> tuple[str, str]:
         """The router's and the worker's."""
-        first = FIRST_WORKER + 2 * self.number
-        return first.to_bytes(4, "big"), (first + 1).to_bytes(4, "big")
+        first = ipaddress.IPv4Address(FIRST_WORKER + 2 * self.number)
+        return str(first), str(first + 1)
 
 
 class Router:
-    """Made by `start`. Its methods belong to the event loop's thread, which pasta ends with."""
+    """Made by `start`. Its methods belong to the event loop's thread, which pasta ends with.
+
+    Attributes:
+        namespace: a descriptor of its network namespace, -1 before `start`.
+        within: a descriptor of the user namespace in which an ordinary user's workers must be made for links; None for
+            root.
+    """
 
     def __init__(self) -> None:
-        self._namespace = -1
+        self.namespace = -1
+        self.within: int | None = None
+        self._routes = -1
         self._uplink: subprocess.Popen[bytes] | None = None
-        self._channel: socket.socket | None = None
         self._changes: socket.socket | None = None
         self._host: set[str] = set()
         self._links: set[int] = set()
@@ -76,11 +86,7 @@ class Router:
         """
         try:
             await self._start_uplink()
-            with entered(self._namespace):
-                Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
-                Path("/proc/sys/net/ipv6/conf/default/disable_ipv6").write_text("1")
-                rules.load(rules.for_router())
-                self._channel = netlink.open_channel()
+            await self._do(links.set_up, rules.for_router())
             self._follow_host()
         except OSError as error:
             await self.end()
@@ -89,7 +95,15 @@ class Router:
             await self.end()
             raise
 
+    async def _do(self, action: Callable[..., None], *arguments: int | str, passed: tuple[int, ...] = ()) -> None:
+        if os.geteuid() == 0:
+            links.carry_out(action, self.namespace, *arguments)
+        else:
+            await asyncio.to_thread(links.carry_out, action, self.namespace, *arguments, passed=passed)
+
     async def _start_uplink(self) -> None:
+        if os.geteuid() != 0:
+            _see_to_tun()
         ours, theirs = socket.socketpair()
         with ours, theirs:
             ours.setblocking(False)
@@ -100,10 +114,13 @@ class Router:
                 os.set_blocking(said.fileno(), False)
                 try:
                     async with asyncio.timeout(UPLINK_SECONDS):
-                        if self._namespace < 0:
+                        if self.namespace < 0:
                             await _readable(ours)
-                            _, descriptors, _, _ = socket.recv_fds(ours, 1, 1)
-                            self._namespace = descriptors[0] if descriptors else -1
+                            _, descriptors, _, _ = socket.recv_fds(ours, 1, 2)
+                            if descriptors:
+                                self.namespace, self._routes = descriptors
+                                if os.geteuid() != 0:
+                                    self.within = fcntl.ioctl(self.namespace, links.NS_GET_USERNS)
                         # Nobody tells when pasta is ready.
                         while uplink.poll() is None and not self._has_route():  # noqa: ASYNC110
                             await asyncio.sleep(0.01)
@@ -120,13 +137,13 @@ class Router:
         command = (
             program, "--foreground", "--netns-only", "--netns", "{namespace}", "--config-net", "--ipv4-only",
             "--no-map-gw", "--ns-ifname", rules.UPLINK, "--address", ADDRESS, "--netmask", NETMASK,
-            "--gateway", GATEWAY, "--dns-forward", rules.DNS, "--mtu", str(MTU),
+            "--gateway", GATEWAY, "--dns-forward", rules.DNS, "--mtu", str(links.MTU),
             "--tcp-ports", "none", "--udp-ports", "none", "--tcp-ns", "none", "--udp-ns", "none",
         )  # fmt: skip
-        numbers = (os.getpid(), channel.fileno(), self._namespace, USER)
+        numbers = (os.getpid(), channel.fileno(), self.namespace, USER)
         return subprocess.Popen(
             [sys.executable, "-I", "-S", str(_PROGRAM), *map(str, numbers), *command],
-            pass_fds=[channel.fileno(), *([self._namespace] if self._namespace >= 0 else [])],
+            pass_fds=[channel.fileno(), *([self.namespace] if self.namespace >= 0 else [])],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -151,10 +168,8 @@ class Router:
         await self._start_uplink()
 
     def _has_route(self) -> bool:
-        if self._namespace < 0:  # about to end, without having made one
-            return False
-        with entered(self._namespace):
-            return rules.UPLINK in Path("/proc/thread-self/net/route").read_text()
+        # Without any it is about to end, without having made a namespace.
+        return self._routes >= 0 and rules.UPLINK.encode() in os.pread(self._routes, 65536, 0)
 
     def _follow_host(self) -> None:
         """Keep the host's own addresses refused, whatever they become."""
@@ -181,37 +196,23 @@ class Router:
     def _refuse_host(self) -> None:
         now = rules.addresses_of_host()
         if now != self._host:
-            with entered(self._namespace):
-                rules.load(rules.for_host(now))
+            links.carry_out(links.load, self.namespace, rules.for_host(now))
             self._host = now
 
-    def connect(self, namespace: int) -> Link:
-        """Lead a worker's network namespace, given by a descriptor, to the world.
+    async def connect(self, namespace: int) -> Link:
+        """Lead a worker's network namespace, given by a descriptor, to the world. For root nothing is awaited.
 
         Raises:
             NoEgress: it cannot be.
         """
-        assert self._channel is not None
         link = self._free()
-        router, worker = link.addresses
         try:
-            netlink.add_pair(self._channel, link.name, namespace, DEVICE, MTU)
-            with entered(self._namespace):
-                index = socket.if_nametoindex(link.name)
-            netlink.add_address(self._channel, index, router, 31)
-            netlink.bring_up(self._channel, index)
-            with entered(namespace):
-                channel = netlink.open_channel()
-                index = socket.if_nametoindex(DEVICE)
-            with channel:
-                netlink.add_address(channel, index, worker, 31)
-                netlink.bring_up(channel, index)
-                netlink.add_default_route(channel, router)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                netlink.remove(self._channel, link.name)
+            await self._do(links.join, namespace, link.name, *link.addresses, passed=(namespace,))
+        except BaseException as error:
             self.disconnect(link)
-            raise NoEgress(f"its network device could not be made: {error}") from error
+            if isinstance(error, OSError):
+                raise NoEgress(f"its network device could not be made: {error}") from error
+            raise
         return link
 
     def _free(self) -> Link:
@@ -235,25 +236,36 @@ class Router:
         Raises:
             OSError: it is still there.
         """
-        with entered(self._namespace):
-            channel = netlink.open_channel()
-        with channel:
-            await asyncio.to_thread(netlink.remove, channel, link.name)  # the kernel takes up to 20 ms
+        await asyncio.to_thread(links.carry_out, links.cut, self.namespace, link.name)  # the kernel takes up to 20 ms
         self.disconnect(link)
 
     async def end(self) -> None:
         if self._changes is not None:
             asyncio.get_running_loop().remove_reader(self._changes)
-        for channel in (self._changes, self._channel):
-            if channel is not None:
-                channel.close()
-        self._changes = self._channel = None
+            self._changes.close()
+            self._changes = None
         if self._uplink is not None:
             self._uplink.kill()
             await asyncio.to_thread(self._uplink.wait)
-        if self._namespace >= 0:
-            os.close(self._namespace)
-            self._namespace = -1
+        for descriptor in (self.namespace, self._routes, self.within):
+            if descriptor is not None and descriptor >= 0:
+                os.close(descriptor)
+        self.namespace, self._routes, self.within = -1, -1, None
+
+
+def _see_to_tun() -> None:
+    """An ordinary user's pasta opens this machine's own.
+
+    Raises:
+        NoEgress: it may not.
+    """
+    try:
+        os.close(os.open(TUN, os.O_RDWR | os.O_CLOEXEC))
+    except PermissionError:
+        mode = f"{stat.S_IMODE(TUN.stat().st_mode):o}"
+        raise NoEgress(f"{TUN} is not for the agent's user, its mode is {mode}: {TUN_REMEDY}") from None
+    except OSError as error:
+        raise NoEgress(f"{TUN} cannot be opened ({error.strerror}): load the module tun, or {TUN_REMEDY}") from None
 
 
 async def _readable(channel: socket.socket) -> None:
