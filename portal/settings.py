@@ -210,7 +210,7 @@ else:
             "CONFIG": {"path": str(PORTICO_RUN / "channels.sock")},
         }
     }
-    CELERY_BROKER_URL = "filesystem://"
+    CELERY_BROKER_URL = "files://"  # portal/file_queue.py
     CELERY_BROKER_TRANSPORT_OPTIONS = {
         "data_folder_in": str(PORTICO_DATA / "queue" / "messages"),
         "data_folder_out": str(PORTICO_DATA / "queue" / "messages"),
