@@ -7,6 +7,7 @@ from django.test import Client
 from apps.accounts import services
 from apps.accounts.adapters import free_name
 from apps.accounts.models import Namespace, User
+from apps.accounts.templatetags.wording import sentence_case
 from apps.accounts.tokens import create_token
 from apps.accounts.validators import validate_namespace_name
 from tests.accounts.conftest import PASSWORD
@@ -121,3 +122,23 @@ def test_so_does_every_entrance(client: Client, db: None, path: str) -> None:
     assert "card stack" in page
     assert "button-primary" in page
     assert "<script>" not in page and "onclick" not in page
+
+
+def test_allauths_words_are_written_as_the_portals_own(client: Client, db: None) -> None:
+    page = client.get("/accounts/signup/").content.decode()
+    assert "<h1>Sign up</h1>" in page and ">Sign up</button>" in page
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("\n  Sign Up\n", "Sign up"),
+        ("Trust this Browser?", "Trust this browser?"),
+        ("Enter Sign-In Code", "Enter sign-in code"),
+        ("Use OpenID", "Use OpenID"),
+        ("Activate TOTP", "Activate TOTP"),
+        ("<b>Two Words</b>", "<b>Two Words</b>"),
+    ],
+)
+def test_headings_are_sentences(text: str, written: str) -> None:
+    assert sentence_case(text) == written
