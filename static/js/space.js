@@ -21,6 +21,15 @@ function showBadge(event) {
   root.querySelector("[data-stage-badge]").replaceChildren(badge);
 }
 
+// The frame is blank until its page is there. Another site's frame tells nothing but that it has loaded.
+function showLoading() {
+  const loading = app?.querySelector("[data-loading]");
+  if (loading) loading.hidden = false;
+  const done = () => loading?.remove();
+  app?.querySelector("iframe")?.addEventListener("load", done, { once: true });
+  return done;
+}
+
 async function refresh() {
   if (!app) return;
   asked += 1;
@@ -37,6 +46,7 @@ async function refresh() {
   // A demo that already runs is left alone: waking or falling asleep must not throw away what its visitor does.
   if (app.querySelector("[data-shown]") && page.content.querySelector("[data-shown]")) return;
   app.replaceChildren(page.content);
+  showLoading();
   for (const kind of Object.keys(offsets)) offsets[kind] = 0;
   subscribe();
 }
@@ -103,4 +113,8 @@ function connect() {
 document.addEventListener("submit", () => {
   leaving = true;
 });
+// The first frame may have loaded before this ran; the page's own load event comes after those of its frames.
+if (document.readyState !== "complete") {
+  addEventListener("load", showLoading(), { once: true });
+}
 connect();

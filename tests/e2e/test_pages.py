@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.e2e.conftest import ADMIN, sign_in
 from tests.running_agent import HELLO
@@ -73,6 +74,35 @@ def test_the_admin_s_health_page_shuts_nobody_out(sized: Page, filled: RunningPo
     """The frame around it is django-unfold's."""
     sign_in(sized, filled, *ADMIN)
     assert complaints(sized, f"{filled.url}/admin/health/", "[data-health]") == []
+
+
+def test_the_frame_says_that_the_demo_loads_until_it_has(page: Page, filled: RunningPortal) -> None:
+    said: list[str] = []
+    loading = page.get_by_role("status").filter(has_text="Loading the demo")
+
+    def look_first(route: Route) -> None:
+        loading.wait_for()
+        said.append(loading.inner_text())
+        route.continue_()
+
+    page.route(re.compile(r"//ada-page\.spaces\.[^/]+/$"), look_first)
+    page.goto(filled.url + SPACE)
+    h1 = page.frame_locator("iframe[src*='spaces.localhost']").locator("h1")
+    expect(h1).to_have_text("A page", timeout=30_000)
+    expect(page.locator("[data-loading]")).to_have_count(0)
+    assert said
+
+
+@pytest.mark.parametrize("width", [390, 700, 1280])
+def test_no_choice_of_sdk_stands_alone_in_its_row(page: Page, filled: RunningPortal, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    sign_in(page, filled, *ADMIN)
+    page.goto(f"{filled.url}/new-space")
+    tops = page.locator(".choice:has([name=sdk])").evaluate_all(
+        "cards => cards.map(c => c.getBoundingClientRect().top)"
+    )
+    rows = [tops.count(top) for top in sorted(set(tops))]
+    assert len(tops) == 4 and len(set(rows)) == 1, rows
 
 
 def test_a_space_is_made_with_the_keyboard_alone(page: Page, filled: RunningPortal, tmp_path: Path) -> None:
