@@ -28,6 +28,7 @@ __all__ = [
     "WorkerGone",
     "agent_status",
     "clear_storage",
+    "empty_storage",
     "ensure_worker",
     "report_activity",
     "restart_worker",
@@ -107,6 +108,12 @@ async def report_activity(open_requests: Mapping[int, int]) -> None:
 async def clear_storage() -> None:
     """Delete what Spaces that are gone have kept. It also happens by itself, a little later."""
     await _call("/clear-storage", {}, ANSWER_SECONDS)
+
+
+async def empty_storage(space_id: int) -> None:
+    """Delete what the Space keeps, if its `Storage` says that this is to be done. What runs of the Space ends before,
+    and is being started again when this returns."""
+    await _call(f"/spaces/{space_id}/empty-storage", {}, ANSWER_SECONDS)
 
 
 async def agent_status() -> dict[str, Any]:

@@ -55,4 +55,5 @@ class Storage(models.Model):
     node = models.CharField(max_length=100)
     used_bytes = models.PositiveBigIntegerField(default=0)
     measured_at = models.DateTimeField(default=timezone.now)
+    is_to_be_emptied = models.BooleanField(default=False, help_text="Its owner asked for that; its node does it.")
     created_at = models.DateTimeField(default=timezone.now, editable=False)

@@ -27,6 +27,9 @@ def on_deployment_created(sender: Any, deployment: Deployment, **kwargs: Any) ->
 def on_lifecycle_requested(sender: Any, space: Space, verb: str, **kwargs: Any) -> None:
     if verb == "stop":
         transaction.on_commit(lambda: tasks.stop_worker.delay(space.pk), robust=True)
+    elif verb == "empty-storage":
+        services.storage_is_to_be_emptied(space.pk)
+        transaction.on_commit(lambda: tasks.empty_storage.delay(space.pk), robust=True)
     elif verb in ("start", "restart") and (deployment := current_deployment(space.pk)) is not None:
         _run(deployment)
     else:

@@ -144,7 +144,12 @@ def run_facts(space: Space) -> RunFacts:
             replicas=min(ready, int(worker.given.get("replicas", 1))),  # those just replaced answer a little longer
         )
     if kept := Storage.objects.filter(space=space).first():
-        facts = replace(facts, storage_used_bytes=kept.used_bytes, storage_measured_at=kept.measured_at)
+        facts = replace(
+            facts,
+            storage_used_bytes=kept.used_bytes,
+            storage_measured_at=kept.measured_at,
+            storage_is_being_emptied=kept.is_to_be_emptied,
+        )
     return facts
 
 

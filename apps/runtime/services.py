@@ -104,6 +104,23 @@ def storage_deleted(name: UUID) -> None:
     Storage.objects.filter(pk=name, space=None).delete()
 
 
+def storage_is_to_be_emptied(space_id: int) -> None:
+    """The Space's owner asked for that; kept here until it is done, so that no lost message and no dead agent undoes
+    it."""
+    Storage.objects.filter(space=space_id).update(is_to_be_emptied=True)
+
+
+def storages_to_empty() -> dict[int, UUID]:
+    """What is to be emptied on this node: the storage's name by its Space."""
+    wanted = Storage.objects.filter(is_to_be_emptied=True, node=settings.PORTICO_NODE).exclude(space=None)
+    return {int(space_id): name for space_id, name in wanted.values_list("space", "pk")}
+
+
+def storage_emptied(name: UUID) -> None:
+    """Its image is gone. The Space's next worker, if it may keep something, begins with a new one, on any node."""
+    Storage.objects.filter(pk=name, is_to_be_emptied=True).delete()
+
+
 def alive(space_id: int) -> list[str]:
     """The Space's workers that have not ended, by id."""
     there = Worker.objects.filter(space=space_id).exclude(state=Worker.State.ENDED)

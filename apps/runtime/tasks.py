@@ -48,6 +48,12 @@ def stop_worker(space_id: int) -> None:
 
 
 @shared_task(**PATIENCE)
+def empty_storage(space_id: int) -> None:
+    """Delete what the Space keeps. An agent that misses this does it by itself (`daemon.Agent._reconcile`)."""
+    async_to_sync(client.empty_storage)(space_id)
+
+
+@shared_task(**PATIENCE)
 def clear_deleted_space(space_id: int) -> None:
     """End the worker of a Space that is gone, then forget what it kept and printed."""
     async_to_sync(client.stop_worker)(space_id)

@@ -21,6 +21,7 @@ class RunFacts:
         replicas: how many of its workers answer, of those that `given` grants.
         storage_used_bytes: what is kept at `/data`; None when it never had storage.
         storage_measured_at: when that was so.
+        storage_is_being_emptied: whether its owner asked for that, and it is not done yet.
     """
 
     started_at: datetime | None = None
@@ -30,6 +31,7 @@ class RunFacts:
     replicas: int = 0
     storage_used_bytes: int | None = None
     storage_measured_at: datetime | None = None
+    storage_is_being_emptied: bool = False
 
 
 def _unknown(space: Space) -> RunFacts:

@@ -10,6 +10,7 @@ from django.utils import timezone
 from apps.accounts.models import Namespace, User
 from apps.spaces import events, signals
 from apps.spaces.models import SDK, Space, Stage
+from apps.spaces.runs import run_facts
 from apps.spaces.stages import set_stage
 from apps.spaces.subdomains import subdomain_for
 
@@ -125,6 +126,18 @@ def sleep_space(space: Space) -> None:
     """Free the Space's worker; the next request wakes it."""
     if set_stage(space.pk, Stage.SLEEPING, only_from=(Stage.RUNNING, Stage.APP_STARTING)):
         signals.lifecycle_requested.send(Space, space=space, verb="stop")
+
+
+@transaction.atomic
+def empty_storage(space: Space) -> None:
+    """Delete for good what the Space keeps at `/data`. What runs of it ends first, and is started again afterwards.
+
+    Raises:
+        ValidationError: it keeps nothing.
+    """
+    if run_facts(space).storage_used_bytes is None:
+        raise ValidationError("It keeps nothing at /data.", code="empty")
+    signals.lifecycle_requested.send(Space, space=space, verb="empty-storage")
 
 
 @transaction.atomic

@@ -9,8 +9,8 @@ revision_created = Signal()
 """`space`, `revision` (40 hex digits), `user` or None: main has a new tip."""
 
 lifecycle_requested = Signal()
-"""`space`, `verb`: `start`, `stop` (the stage already says why: PAUSED, STOPPED, SLEEPING), `restart`, or `settle`
-(nothing of it runs: give it the stage that is true)."""
+"""`space`, `verb`: `start`, `stop` (the stage already says why: PAUSED, STOPPED, SLEEPING), `restart`, `settle`
+(nothing of it runs: give it the stage that is true), or `empty-storage` (delete what it keeps at `/data`)."""
 
 build_requested = Signal()
 """`space`, `factory`: build the tip again; `factory` resolves its requirements anew."""

@@ -14,8 +14,9 @@ from apps.runtime import client
 from apps.runtime.models import Storage, Worker
 from apps.runtime.storage import image_of
 from apps.spaces import plans
+from apps.spaces.logs import read_log
 from apps.spaces.models import Plan, Space, Stage
-from apps.spaces.services import delete_space, rename_space
+from apps.spaces.services import delete_space, empty_storage, pause_space, rename_space
 from tests.running_agent import (
     RunningAgent,
     bare_environment,
@@ -134,6 +135,34 @@ def test_it_is_deleted_with_its_space(agent: RunningAgent) -> None:
     asyncio.run(client.clear_storage())
     assert not image.exists()
     assert not Storage.objects.exists()
+
+
+def test_it_is_emptied_and_the_space_goes_on(agent: RunningAgent) -> None:
+    space = keeping()
+    ask(space, "fill('/data/big', 4)")
+    former = ensure(space).id
+    empty_storage(space)
+    asyncio.run(client.empty_storage(space.pk))
+    assert not Storage.objects.filter(space=space, is_to_be_emptied=True).exists()
+    assert ask(space, "os.listdir('/data')") == []
+    assert ensure(space).id != former
+    assert Worker.objects.get(pk=former).end_reason == "What it keeps at /data is deleted, as its owner asked."
+    assert "What it keeps at /data is deleted, as its owner asked." in read_log(space.pk, "run")[1].decode()
+    assert ask(space, "pathlib.Path('/data/kept').write_text('new')") == 3
+    asyncio.run(client.empty_storage(space.pk))
+    assert ask(space, "os.listdir('/data')") == ["kept"], "a message that comes twice empties once"
+
+
+def test_a_paused_space_stays_paused_when_it_is_emptied(agent: RunningAgent) -> None:
+    space = keeping()
+    ensure(space)
+    pause_space(space)
+    asyncio.run(client.stop_worker(space.pk))
+    empty_storage(space)
+    asyncio.run(client.empty_storage(space.pk))
+    assert not image_of(space.repository).exists()
+    assert not Worker.objects.exclude(state=Worker.State.ENDED).exists()
+    assert stage_of(space) == Stage.PAUSED
 
 
 def test_a_damaged_file_system_is_mended_or_told_and_never_overwritten(agent: RunningAgent) -> None:

@@ -14,8 +14,9 @@ from apps.runtime import client
 from apps.runtime.models import Storage
 from apps.runtime.storage import image_of
 from apps.sandbox.volumes import Volume, VolumeError
-from apps.spaces.models import Space
-from tests.running_agent import AGENT, RunningAgent, ensure, fetch, sleeping_space, wait_until
+from apps.spaces.models import Space, Stage
+from apps.spaces.services import empty_storage
+from tests.running_agent import AGENT, RunningAgent, ensure, fetch, sleeping_space, stage_of, wait_until
 from tests.runtime.keepers import MIB, ask, keeping, loop_devices
 
 pytestmark = [
@@ -26,17 +27,23 @@ pytestmark = [
 
 
 def test_a_killed_agent_leaves_no_mount_and_no_device_and_the_files_are_there(transactional_db: None) -> None:
+    """But for those that their owner had deleted meanwhile."""
     with RunningAgent() as agent:
-        space = keeping()
+        space, emptied = keeping(), keeping()
         ask(space, "fill('/data/big', 8)")
+        ask(emptied, "fill('/data/big', 8)")
         before = Path("/proc/mounts").read_text()
         assert space.repository.hex not in before
         assert space.repository.hex in loop_devices()
         agent.stop(signal.SIGKILL)
         wait_until(lambda: space.repository.hex not in loop_devices(), seconds=10)
         assert Path("/proc/mounts").read_text() == before
+        empty_storage(emptied)
         agent.start()
         assert ask(space, "os.path.getsize('/data/big')") == 8 * MIB
+        wait_until(lambda: not Storage.objects.filter(space=emptied).exists())
+        assert not image_of(emptied.repository).exists()
+        assert stage_of(emptied) == Stage.SLEEPING
         assert ask(space, "fill('/data/more', 8)") == ["written", 8]
         assert agent.stop() == 0
         assert space.repository.hex not in loop_devices()

@@ -215,6 +215,25 @@ def test_less_storage_than_it_fills_is_refused_and_none_leaves_the_files(browser
     assert "512 MiB are kept from before" in page and "nothing is deleted" in page
 
 
+def test_emptying_the_storage_needs_the_name_typed_and_is_offered_to_who_keeps_something(
+    browser: Client, space: Space
+) -> None:
+    assert "It keeps nothing" in do(browser, "empty-storage", confirm="ada/demo")
+    assert "Empty storage" not in browser.get("/spaces/ada/demo/settings").content.decode()
+    Storage.objects.create(name=space.repository, space=space, node="local", used_bytes=GIB // 2)
+    assert "Empty storage" in browser.get("/spaces/ada/demo/settings").content.decode()
+    assert "Type ada/demo to empty its storage" in do(browser, "empty-storage", confirm="demo")
+    assert not Storage.objects.get().is_to_be_emptied
+    page = do(browser, "empty-storage", confirm="ada/demo")
+    assert "It is being emptied." in page and "Empty storage" not in page
+    assert Storage.objects.get().is_to_be_emptied, "for the agent, if the message to it is lost"
+    stranger = User.objects.create_user("eve", "eve@example.org", "a-good-long-password")
+    Storage.objects.update(is_to_be_emptied=False)
+    browser.force_login(stranger)
+    assert browser.post("/spaces/ada/demo/settings", {"do": "empty-storage", "confirm": "ada/demo"}).status_code == 403
+    assert not Storage.objects.get().is_to_be_emptied
+
+
 def test_a_static_space_has_no_hardware(browser: Client, space: Space) -> None:
     Space.objects.update(sdk="static")
     assert "Hardware" not in browser.get("/spaces/ada/demo/settings").content.decode()

@@ -36,6 +36,10 @@ def application(agent: Agent) -> web.Application:
         await agent.keeper(_space(request)).restart()
         return _answer({})
 
+    async def empty_storage(request: web.Request) -> web.Response:
+        await agent.empty_storage(_space(request))
+        return _answer({})
+
     async def activity(request: web.Request) -> web.Response:
         agent.note_activity({int(space): int(count) for space, count in (await request.json()).items()})
         return _answer({})
@@ -64,6 +68,7 @@ def application(agent: Agent) -> web.Application:
     app.router.add_post(r"/spaces/{space:\d+}/ensure", ensure)
     app.router.add_post(r"/spaces/{space:\d+}/stop", stop)
     app.router.add_post(r"/spaces/{space:\d+}/restart", restart)
+    app.router.add_post(r"/spaces/{space:\d+}/empty-storage", empty_storage)
     app.router.add_post("/activity", activity)
     app.router.add_post("/clear-storage", clear_storage)
     app.router.add_post("/status", status)

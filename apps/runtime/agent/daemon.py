@@ -74,6 +74,7 @@ class Agent:
         self._turns = Turns(TURNS)
         self._capabilities: dict[str, Any] = {}
         self._background: set[asyncio.Task[Any]] = set()
+        self._emptying: set[int] = set()
 
     async def run(self) -> None:
         os.umask(0o077)
@@ -131,6 +132,23 @@ class Agent:
         for name in await in_database(services.storages_to_delete)():
             if await self._storages.delete(name):
                 await in_database(services.storage_deleted)(name)
+
+    async def empty_storage(self, space_id: int) -> None:
+        """Delete what a Space keeps here, if that was asked for and is not under way. Its workers end for it."""
+        name = (await in_database(services.storages_to_empty)()).get(space_id)
+        if name is None or space_id in self._emptying:
+            return
+
+        async def empty() -> None:
+            if await self._storages.delete(name):
+                await in_database(services.storage_emptied)(name)
+                log.info("storage emptied", space=space_id, storage=str(name))
+
+        self._emptying.add(space_id)
+        try:
+            await self.keeper(space_id).without_workers(empty, "What it keeps at /data is deleted, as its owner asked.")
+        finally:
+            self._emptying.discard(space_id)
 
     def status(self) -> dict[str, Any]:
         now = time.monotonic()
@@ -217,6 +235,8 @@ class Agent:
                 self._spawn(keeper.stop("Its Space may not run."))
         await in_database(services.note_storage)(self._storages.measured())
         await self.clear_storage()
+        for space_id in await in_database(services.storages_to_empty)():
+            self._spawn(self.empty_storage(space_id))
         waiting = [s for s in await in_database(services.spaces_to_start)() if self.keeper(s).is_idle]
         if waiting:
             self._spawn(self._start_each(waiting))

@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import structlog
@@ -24,6 +24,7 @@ from channels.db import database_sync_to_async as in_database
 from django.conf import settings
 from django.utils import timezone
 
+from apps.runtime import services
 from apps.runtime.agent.live import Live, StartFailed
 from apps.runtime.agent.output import Output
 from apps.runtime.agent.readiness import Ended, NeverReady
@@ -128,6 +129,21 @@ class Keeper:
                 await self._end_all(lives, reason)
             await asyncio.gather(*self._background)
         self._close_log()
+
+    async def without_workers(self, work: Callable[[], Awaitable[None]], reason: str) -> None:
+        """Do something while nothing of the Space runs: end what does, for `reason`, and start it afresh afterwards."""
+        with self._attending():
+            ran = bool(self.serving or self._starting or self._retry)
+            await self._cancel_start()
+            async with self._lock:
+                await self._end_all(self._withdraw(), reason)
+                await asyncio.gather(*self._background)  # those that were just replaced
+                await work()
+            if ran and self._starting is None:
+                try:
+                    await self._restart()
+                except StartRefused:
+                    await in_database(services.settle)(self.space_id)
 
     @property
     def unused_seconds(self) -> float:

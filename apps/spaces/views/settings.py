@@ -86,6 +86,8 @@ def _replicas(facts: RunFacts) -> str:
 
 def _storage(facts: RunFacts, plan: Plan) -> str:
     used = facts.storage_used_bytes
+    if facts.storage_is_being_emptied:
+        return "It is being emptied."
     if plan.storage_bytes:
         return f"{size(used or 0)} of {size(plan.storage_bytes)} used."
     if used is not None:
@@ -157,6 +159,13 @@ def _rebuild(request: HttpRequest, space: Space) -> str:
     return "Building again from scratch."
 
 
+def _empty_storage(request: HttpRequest, space: Space) -> str:
+    if request.POST.get("confirm", "").strip() != space.slug:
+        raise ValidationError(f"Type {space.slug} to empty its storage.")
+    services.empty_storage(space)
+    return "Its storage is being emptied. A Space that runs is started again for that."
+
+
 def _delete(request: HttpRequest, space: Space) -> str:
     slug = space.slug
     if request.POST.get("confirm", "").strip() != slug:
@@ -176,5 +185,6 @@ ACTS: dict[str, Callable[[HttpRequest, Space], str]] = {
     "pause": _pause,
     "restart": _restart,
     "rebuild": _rebuild,
+    "empty-storage": _empty_storage,
     "delete": _delete,
 }
