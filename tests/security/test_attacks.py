@@ -115,13 +115,12 @@ def test_processes_threads_inodes_and_descriptors_run_out_for_it_alone(agent: Ru
     with Neighbour():
         worker = Worker(space_of(way))
         threads = worker.do(
-            "import threading, time\nstarted = 0\n"
-            "try:\n    while started < 200:\n"
-            "        threading.Thread(target=time.sleep, args=(2,), daemon=True).start(); started += 1\n"
-            "except RuntimeError: pass\nfound = started"
+            "import threading\nover, held = threading.Event(), []\n"
+            "try:\n    while len(held) < 200:\n"
+            "        held.append(threading.Thread(target=over.wait, daemon=True)); held[-1].start()\n"
+            "except RuntimeError: held.pop()\nover.set()\nfound = len([t.join() for t in held])"
         )
         assert isinstance(threads, int) and threads < 60
-        time.sleep(2.5)
         inodes = worker.do(
             "found = 0\ntry:\n    while found < 20000:\n        open(f'/tmp/i{found}', 'w').close(); found += 1\n"
             "except OSError as error: found = [found, error.errno]\n"
@@ -173,7 +172,7 @@ def test_what_never_gets_ready_is_told_so_and_delays_nobody(agent: RunningAgent,
         spaces = [space_of(way, code) for code in UNREADY.values()]
         Space.objects.filter(pk__in=[s.pk for s in spaces]).update(sleep_seconds=0)
         for space in spaces:
-            space.deployments.update(startup_seconds=6)
+            space.deployments.update(startup_seconds=4)
 
         async def start() -> list[object]:
             asked = (client.ensure_worker(space.pk, timeout=60) for space in spaces)
@@ -181,7 +180,7 @@ def test_what_never_gets_ready_is_told_so_and_delays_nobody(agent: RunningAgent,
 
         for what, outcome in zip(UNREADY, asyncio.run(start()), strict=True):
             assert isinstance(outcome, client.StartRefused), what
-            assert "did not answer within 6 seconds" in outcome.message, what
+            assert "did not answer within 4 seconds" in outcome.message, what
 
 
 ENDLESS_HEADERS = """
