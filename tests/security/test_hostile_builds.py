@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,30 @@ def test_a_package_runs_no_code_while_it_is_installed(monkeypatch: pytest.Monkey
     assert list(installed.folder.rglob("hostile*.pyc")), "compiled, nevertheless"
     assert not list((tmp_path / "cache").rglob("was-here*")), "the cache is every Space's"
     assert not list(installed.folder.rglob("was-here*"))
+
+
+def test_a_package_runs_code_only_where_an_interpreter_of_its_own_compiles_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What `-S` and the bare interpreter are for; and, with them gone, what it is for that the cache is not there."""
+    former, online = installer._run, False
+
+    def weakened(command: Sequence[str], *arguments: Any, **options: Any) -> None:
+        if "compileall" in command[-1]:
+            assert command[1:4] == ["-I", "-S", "-c"]
+            command, options = [f"{installer.ENVIRONMENT}/bin/python", *command[3:]], {**options, "online": online}
+        former(command, *arguments, **options)
+
+    monkeypatch.setattr(installer, "_run", weakened)
+    inside = wheel("inside", {"inside.pth": SPY.format(place="/opt/environment") + "\n"})
+    installed, _ = install({"inside": inside}, monkeypatch)
+    assert list(installed.folder.glob("was-here*")), "it ran, where it is at home"
+    cache = {"shared.pth": SPY.format(place="/cache") + "\n"}
+    install({"shared": wheel("shared", cache)}, monkeypatch)
+    assert not list((tmp_path / "cache").glob("was-here*"))
+    online = True
+    install({"other": wheel("other", cache)}, monkeypatch)
+    assert list((tmp_path / "cache").glob("was-here*")), "every Space's"
 
 
 def test_a_wheel_that_unfolds_without_end_is_ended_and_leaves_nothing(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,37 @@ def test_a_link_that_were_there_would_not_be_followed_by_the_static_site(tmp_pat
             static.open_file(tmp_path / "site", [name], "index.html")
     with pytest.raises(FileNotFoundError):
         static.open_file(tmp_path / "site", ["folder", "passwd"], "index.html")
+
+
+def test_links_are_served_only_without_both_walls(
+    space: Space, repo: pygit2.Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A builder that writes them, and a server that follows them."""
+    former = store._export
+
+    def with_links(tree_: pygit2.Tree, folder: Path, prefix: str, room: Any) -> None:
+        former(tree_, folder, prefix, room)
+        for item in tree_:
+            if isinstance(item, pygit2.Blob) and item.filemode == FileMode.LINK:
+                (folder / str(item.name)).symlink_to(item.data.decode())
+
+    def site(name: str) -> Path:
+        store.export(space.repository, "main", tmp_path / name)
+        return tmp_path / name
+
+    push_links(space, repo)
+    secret = Path("/etc/passwd").read_bytes()
+    attacks = ["absolute.txt"], ["folder", "passwd"]
+    monkeypatch.setattr(static.os, "O_NOFOLLOW", 0)
+    for parts in attacks:
+        with pytest.raises(FileNotFoundError):
+            static.open_file(site("follows" + parts[0]), parts, "index.html")
+    monkeypatch.setattr(store, "_export", with_links)
+    folder = site("both")
+    for parts in attacks:
+        found = static.open_file(folder, parts, "index.html")
+        with os.fdopen(found.descriptor, "rb") as file:
+            assert file.read() == secret
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import itertools
 import os
 import platform
 import signal
+import socket
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,7 +17,11 @@ from pathlib import Path
 import pytest
 
 from apps.runtime import client
+from apps.sandbox.namespaces import entered
+from apps.sandbox.users import FIRST
+from apps.spaces import plans
 from apps.spaces.logs import read_log
+from apps.spaces.models import Plan
 from tests.running_agent import RunningAgent, bare_environment, ensure, sleeping_space, wait_until
 from tests.security.spy import SPY, WAYS, Worker, space_of
 
@@ -92,6 +97,44 @@ def test_without_all_three_it_mounts(transactional_db: None) -> None:
         assert refused(fresh.ask(MOUNT)), "bubblewrap's mounts belong to a user namespace above"
 
 
+GAIN = "import shutil\nfor p in ('/tmp/gain', '/app/gain'): shutil.copy('/usr/bin/id', p)\nfound = 'there'"
+"""A program that says who it is, to be made one of another user."""
+GIVES_UP = "lambda: __import__('ctypes').CDLL(None).prctl(38, 1, 0, 0, 0)"
+
+
+def test_a_setuid_program_gives_rights_only_without_three_walls(transactional_db: None) -> None:
+    """In a fork: bubblewrap leaves none of them out for a fresh interpreter, whatever it is told."""
+    with without("no_new_privs", "nosuid", "one_user"):
+        worker = Worker(space_of("forked"))
+        assert worker.do(GAIN) == "there"
+
+        def runs(program: str, owner: int, preexec: str = "None") -> object:
+            path = Path(f"/proc/{worker.init}/root{program}")
+            os.chown(path, owner, owner)
+            path.chmod(0o4755)
+            return worker.ask(f"subprocess.check_output([{program!r}, '-u'], preexec_fn={preexec}).decode().strip()")
+
+        assert runs("/tmp/gain", FIRST) == "999", "another user's rights"
+        assert runs("/tmp/gain", FIRST, GIVES_UP) == "1000", "no_new_privs stands alone"
+        assert runs("/app/gain", FIRST) == "1000", "nosuid stands alone"
+        assert runs("/tmp/gain", 0) == "1000", "the owner is no user of its namespace, as root is not of any worker's"
+
+
+def test_without_a_network_of_its_own_it_reaches_the_portal(transactional_db: None) -> None:
+    """The very attack of `test_isolation`. The machine here is a network namespace of the agent's, with egress off."""
+    apart = ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
+    weakened = [sys.executable, "-m", "tests.security.weakened", "network"]
+    with RunningAgent([*apart, *weakened], **SMALL, PORTICO_EGRESS="none") as agent:
+        for way in WAYS:
+            worker = Worker(space_of(way))
+            assert agent.process is not None
+            with Path(f"/proc/{agent.process.pid}/ns/net").open("rb") as machine, entered(machine.fileno()):
+                portal = socket.create_server(("127.0.0.1", 0))
+            with portal:
+                assert worker.ask(f"reach(socket.AF_INET, {portal.getsockname()!r})") == "reached"
+            asyncio.run(client.stop_worker(worker.space.pk))
+
+
 FILES = ("read_only", "own_user", "landlock")
 
 
@@ -122,6 +165,7 @@ def count(make, most):
     return len(held)
 """
 FILES_OPENED = HOLD + "found = count(lambda: open('/dev/null'), 6000)"
+SOCKETS_OPENED = HOLD + "found = count(socket.socket, 6000)"
 INOTIFY = (
     HOLD + "import ctypes; c = ctypes.CDLL(None)\ndef make():\n    n = c.inotify_init()\n    if n < 0: raise OSError\n"
 )
@@ -173,7 +217,40 @@ found >>= 20
 MEMORY = (
     "import mmap\nheld = mmap.mmap(-1, 260 * 2**20)\nfor n in range(0, len(held), 4096): held[n] = 1\nfound = 'held'"
 )
+BURN = """
+for _ in range(os.cpu_count() + 1):
+    if os.fork() == 0:
+        os.dup2(os.open("/dev/null", os.O_RDWR), 1)
+        while True: pass
+found = "burning"
+"""
 LOG = "for _ in range(700): sys.stdout.write('x' * 4095 + '\\n')\nfound = 1"
+
+
+def burns(way: str) -> tuple[int, float]:
+    """How often the kernel held back a Space that may use a fifth of a processor and asks for all, and the seconds of
+    processor time that it had got by then."""
+    space = space_of(way)
+    plan, _ = Plan.objects.get_or_create(slug="slow", defaults={"name": "Slow", "cpus": 0.2})
+    plans.choose_plan(space, plan.slug)
+    worker = Worker(space)
+    assert worker.do(BURN) == "burning"
+    groups = [line.split(":", 2) for line in Path(f"/proc/{worker.init}/cgroup").read_text().splitlines()]
+    own = {controllers: path.lstrip("/") for _, controllers, path in groups}
+    folder = Path("/sys/fs/cgroup/cpu", own["cpu"]) if "cpu" in own else Path("/sys/fs/cgroup", own[""])
+
+    def stat() -> dict[str, int]:
+        return {key: int(value) for key, value in map(str.split, (folder / "cpu.stat").read_text().splitlines())}
+
+    def used() -> float:
+        workers = asyncio.run(client.agent_status())["workers"]
+        return next(float(w["cpu_seconds"]) for w in workers if w["space"] == space.pk)
+
+    before = used()
+    wait_until(lambda: stat().get("nr_throttled", 0) > 2 or used() - before > 1)
+    found = stat().get("nr_throttled", 0), used() - before
+    asyncio.run(client.stop_worker(space.pk))
+    return found
 
 
 STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + SPY
@@ -238,7 +315,7 @@ def attack_from_within_a_zygote(agent: RunningAgent) -> tuple[bool, int]:
 
 
 EVERYTHING = (
-    "memory", "processes", "disk", "rlimits", "inotify", "log_bound", "descriptors", "pid_namespace", "seccomp",
+    "memory", "processes", "cpu", "disk", "rlimits", "inotify", "log_bound", "descriptors", "pid_namespace", "seccomp",
     "insisting", "group_kill",
 )  # fmt: skip
 
@@ -252,6 +329,7 @@ def test_resources_are_bounded_by_their_walls_alone(transactional_db: None, gone
             worker = Worker(space)
             assert refused(worker.ask(PERSONALITY)) == (not gone)
             assert (worker.do(FILES_OPENED) == 6000) == gone
+            assert (worker.do(SOCKETS_OPENED) == 6000) == gone
             assert (worker.do(INOTIFY) == 20) == gone
             assert (worker.do(DISK) == 24) == gone
             assert (worker.do(FORKS) == 60) == gone
@@ -274,6 +352,8 @@ def test_resources_are_bounded_by_their_walls_alone(transactional_db: None, gone
                     worker.do(MEMORY)
             wait_until(lambda pk=space.pk: read_log(pk, "run")[2] > MIB / 2)  # type: ignore[misc]
             asyncio.run(client.stop_worker(space.pk))
+            held_back, used = burns(way)
+            assert (held_back, used > 1) == (0, True) if gone else held_back > 0
             assert (read_log(space.pk, "run")[2] > 2 * MIB) == gone
         held, said = attack_from_within_a_zygote(agent)
         assert held == (not gone)

@@ -182,6 +182,11 @@ def processes() -> None:
 
 
 @wall
+def cpu() -> None:
+    unlimited("cpu")
+
+
+@wall
 def disk() -> None:
     from apps.runtime.zygote import pool
     from apps.sandbox import launch
@@ -205,6 +210,58 @@ def inotify() -> None:
 
     rewrite(launch._LAUNCHER, '"max_inotify_instances": 8', '"max_inotify_instances": 64')
     spawner.INOTIFY = {}
+
+
+@wall
+def network() -> None:
+    """Workers are in the network of the agent. Not for one with egress: it would give links to that."""
+    from apps.runtime import netns
+    from apps.runtime.zygote import pool
+    from apps.sandbox.bubblewrap import Sandbox
+
+    former = Sandbox.arguments
+    Sandbox.arguments = lambda sandbox: [  # type: ignore[method-assign]
+        word for word in former(sandbox) if word != "--unshare-net"
+    ]
+    netns.open_namespace = lambda pid: os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    rewrite(pool.INSIDE / "child.py", "k.CLONE_NEWPID | k.CLONE_NEWNET |", "k.CLONE_NEWPID |")
+    rewrite(pool.INSIDE / "child.py", "k.loopback_up()", "pass")
+
+
+@wall
+def no_new_privs() -> None:
+    """Of forks. Bubblewrap sets it for all that it starts, so another one is needed, in which this call asks for
+    something else (`prctl(PR_GET_DUMPABLE)`). Seccomp and Landlock are not to be had without."""
+    from apps.runtime.zygote import pool
+    from apps.sandbox import bubblewrap, launch
+
+    seccomp()
+    landlock()
+    rewrite(pool.INSIDE / "child.py", "k.prctl(k.PR_SET_NO_NEW_PRIVS, 1)", "pass")
+    program = Path(str(shutil.which(bubblewrap.PROGRAM))).read_bytes()
+    asks, asks_else = b"\xbf\x26\0\0\0", b"\xbf\x03\0\0\0"  # mov $0x26, %edi
+    assert program.count(asks) == 1, "this bubblewrap is made otherwise"
+    other = launch._LAUNCHER.with_name("bwrap")
+    other.write_bytes(program.replace(asks, asks_else))
+    other.chmod(0o755)
+    bubblewrap.PROGRAM = str(other)
+
+
+@wall
+def nosuid() -> None:
+    """Of the /tmp of forks. Their /app keeps it."""
+    from apps.runtime.zygote import pool
+
+    mount = 'k.mount("tmpfs", "/tmp", "tmpfs", {}k.MS_NODEV, options)'
+    rewrite(pool.INSIDE / "child.py", mount.format("k.MS_NOSUID | "), mount.format(""))
+
+
+@wall
+def one_user() -> None:
+    """Of forks: theirs has the zygote's user beside its own, as number 999."""
+    from apps.runtime.zygote import pool
+
+    rewrite(pool.INSIDE / "nursery.py", 'f"{INSIDE} {int(user)} 1\\n"', 'f"999 0 1\\n{INSIDE} {int(user)} 1\\n"')
 
 
 @wall
