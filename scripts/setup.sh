@@ -15,6 +15,8 @@ tools="bwrap:bubblewrap git:git"
 if [ "$(id -u)" = 0 ]; then tools="$tools mkfs.ext4:e2fsprogs nft:nftables ip:iproute2 pasta:passt"; fi
 if [ "$goal" = test ]; then
     tools="$tools chromium:chromium redis-server:redis-server initdb:postgresql npm:npm"
+    # A kernel as a program, with version 2 of control groups (tests/sandbox/test_version_2.py).
+    if [ "$(uname -m)" = x86_64 ]; then tools="$tools linux.uml:user-mode-linux"; fi
 fi
 
 has() {
