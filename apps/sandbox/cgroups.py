@@ -72,9 +72,8 @@ class Cgroup:
         for path in self.procs_files:
             with contextlib.suppress(OSError):
                 found.update(int(line) for line in path.read_text().split())
-        return found - {
-            0
-        }  # somebody of whom this process' own pid namespace has no number: a signal to 0 is to oneself
+        # One of another pid namespace is listed as 0, and a signal to 0 would go to this process' own group.
+        return found - {0}
 
     def memory_bytes(self) -> int | None:
         """Memory in use, page cache included. None where it is not counted."""

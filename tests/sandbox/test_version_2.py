@@ -1,4 +1,4 @@
-"""Version 2 of control groups, also on machines that have version 1: on a kernel that is a program (user-mode Linux)."""
+"""Version 2 of control groups, on machines with version 1 too: in a kernel that is a program (user-mode Linux)."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="the kernel's first process acts as the user who starts it"),
 ]
 INIT = """#!/bin/sh
-mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t tmpfs tmp /run; mount -t tmpfs tmp /tmp
+mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t tmpfs tmp /run
 mount -t cgroup2 none /sys/fs/cgroup
-cd {root} && PYTHONPATH={root} PYTHONDONTWRITEBYTECODE=1 PATH=/usr/sbin:/usr/bin:/sbin:/bin {python} -m tests.sandbox.version_2
+export TMPDIR=/run PYTHONPATH={root} PYTHONDONTWRITEBYTECODE=1 PATH=/usr/sbin:/usr/bin:/sbin:/bin
+cd {root} && {python} -m tests.sandbox.version_2
 echo o > /proc/sysrq-trigger; sleep 60
 """
 
