@@ -21,6 +21,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return done
 
 
+@pytest.mark.django_db(transaction=True)  # the connection that its thread may still hold is looked at
 async def test_whoever_is_cancelled_while_a_worker_ends_waits_until_it_is_gone(steps: list[str]) -> None:
     """Else a pause during a failing start would leave a process that nobody knows."""
     asked, gone = asyncio.Event(), asyncio.Event()
@@ -39,7 +40,7 @@ async def test_whoever_is_cancelled_while_a_worker_ends_waits_until_it_is_gone(s
     live = Live(plan, spawner, output, 7860)
     workers: dict[Any, Live] = {plan.spec.worker_id: live}
     ending = asyncio.create_task(live.end(workers, "It crashed."))
-    await asked.wait()
+    await asyncio.wait_for(asked.wait(), 10)
     assert live.ending and not workers
     for _ in range(3):
         ending.cancel()
