@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -14,8 +15,6 @@ from typing import Any
 
 import pytest
 from kombu import Connection
-
-from portal.celery import app
 
 FULL_DISK = """
 import json, resource, signal, sys
@@ -30,6 +29,15 @@ try:
     channel._put("portico", {"task": "build"})
 except ChannelError:
     print("refused")
+"""
+TASK = """
+import json, sys
+from kombu import Connection
+from portal.celery import app
+options = json.loads(sys.argv[1])
+with Connection("files://", transport_options=options) as connection, connection.SimpleQueue("portico") as queue:
+    app.send_task("apps.builds.tasks.sweep", producer=queue.producer, queue="portico")
+    print(queue.get(timeout=10).headers["task"])
 """
 
 
@@ -101,7 +109,10 @@ def test_a_table_that_a_power_failure_emptied_is_made_anew(options: dict[str, st
     assert [entry.queue for entry in channel.get_table("portico")] == ["portico"]
 
 
-def test_a_task_is_sent_and_received(options: dict[str, str]) -> None:
-    with Connection("files://", transport_options=options) as connection, connection.SimpleQueue("portico") as queue:
-        app.send_task("apps.builds.tasks.sweep", producer=queue.producer, queue="portico")
-        assert queue.get(timeout=10).headers["task"] == "apps.builds.tasks.sweep"
+def test_a_task_is_sent_and_received(options: dict[str, str], tmp_path: Path) -> None:
+    # In a process of its own: Celery declares a queue once for each, and other tests have sent tasks elsewhere.
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "portal.settings", "PORTICO_DATA": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", TASK, json.dumps(options)], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["apps.builds.tasks.sweep"]

@@ -10,6 +10,7 @@ import pytest
 from apps.runtime.zygote import libraries, pool
 from apps.runtime.zygote.pool import Key, Zygote
 from apps.sandbox.cgroups import Hierarchy
+from apps.sandbox.egress.node import Egress
 from apps.sandbox.interpreters import Interpreter
 
 CODE = """
@@ -50,7 +51,14 @@ def test_a_zygote_imports_what_its_sdk_needs_and_what_its_spaces_use_of_the_heav
 @pytest.fixture
 def zygote(tmp_path: Path) -> Zygote:
     interpreter = Interpreter("3.13.0", Path("/usr/bin/python3"), Path("/usr"))
-    return Zygote(Key(tmp_path, interpreter.executable), interpreter, Hierarchy(0), tmp_path, frozenset({"numpy"}))
+    return Zygote(
+        Key(tmp_path, interpreter.executable),
+        interpreter,
+        Hierarchy(0),
+        tmp_path,
+        egress=Egress(wanted=False),
+        used=frozenset({"numpy"}),
+    )
 
 
 def test_a_zygote_is_stale_once_its_spaces_use_something_else(zygote: Zygote) -> None:
