@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import stat
 import sys
 from collections.abc import Iterator
@@ -33,6 +34,8 @@ def owned(folder: Path) -> Iterator[None]:
         yield
     finally:
         _give(folder, os.geteuid())
+        # Of an agent that was killed: the next ordinary user's would use it again, root's has another.
+        shutil.rmtree(folder / "run" / "scratch", ignore_errors=True)
 
 
 def _give(folder: Path, user: int) -> None:
