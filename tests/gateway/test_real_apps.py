@@ -264,22 +264,29 @@ print(re.sub(r"0x[0-9a-f]+", "", json.dumps(found)))
 """
 
 
-def test_routes_analysed_before_are_those_that_gradio_would_declare(portal: RunningPortal, folder: Path) -> None:
-    """With the zygote's own programs in a real Environment: the same parameters, the functions of the app itself."""
+def run_inside(portal: RunningPortal, folder: Path, program: str, *ways: str) -> list[Any]:
+    """What a program says in its line of JSON, in a real Environment and with the zygote's own programs, each way."""
     python = next((portal.data / "environments").glob("*/bin/python"))
     inside = ROOT / "apps" / "runtime" / "zygote" / "inside"
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "GRADIO_ANALYTICS_ENABLED": "False"}
     answers = [
-        subprocess.run([python, "-c", ROUTES, inside, how], env=environment, capture_output=True, text=True, check=True)
-        for how in ("as it is", "from what is known")
+        subprocess.run(
+            [python, "-c", program, inside, way], env=environment, capture_output=True, text=True, check=True
+        )
+        for way in ways
     ]
-    found, known = (json.loads(answer.stdout.splitlines()[-1]) for answer in answers)
+    return [json.loads(next(line for line in answer.stdout.splitlines() if line[0] in "[{")) for answer in answers]
+
+
+def test_routes_analysed_before_are_those_that_gradio_would_declare(portal: RunningPortal, folder: Path) -> None:
+    """The same parameters, the functions of the app itself."""
+    found, known = run_inside(portal, folder, ROUTES, "as it is", "from what is known")
     assert len(found) > 100
     assert found == known
 
 
 IDLE = """
-import asyncio, sys, time
+import json, sys, time
 sys.path.insert(0, sys.argv[1])
 import gradio as gr, uvicorn
 from gradio_client import Client
@@ -297,7 +304,9 @@ if sys.argv[2] == "quiet":
     quiet.install()
 
 def work(n, progress=gr.Progress()):
-    for i in progress.tqdm(range(int(n))):
+    progress(0.5)
+    time.sleep(0.5)  # nothing else is told meanwhile: the client keeps the last thing alone
+    for i in range(int(n)):
         time.sleep(0.02)
         yield i
 with gr.Blocks() as demo:
@@ -309,30 +318,25 @@ time.sleep(2)
 idle = {name: looks[name] - before[name] for name in looks}
 client = Client(demo.local_url, verbose=False)
 one_after_another = [client.predict(3, api_name="/work") for _ in range(3)]
-jobs = [client.submit(n, api_name="/work") for n in (2, 500, 4)]
-first = jobs[0].result(20)
+long = client.submit(500, api_name="/work")
 told = False
-while not jobs[1].done() and not (told and jobs[1].outputs()):
-    told = told or bool(jobs[1].status().progress_data)
+while not long.done() and not (told and long.outputs()):
+    told = told or bool(long.status().progress_data)
     time.sleep(0.01)
-jobs[1].cancel()
-print(__import__("json").dumps({"idle": idle, "results": [*one_after_another, first, jobs[2].result(20)],
-      "outputs": len(jobs[2].outputs()), "cancelled": len(jobs[1].outputs()) < 500, "progress": told}), flush=True)
+behind = client.submit(4, api_name="/work")
+time.sleep(0.5)
+waits = not behind.outputs()
+long.cancel()
+print(json.dumps({"idle": idle, "results": [*one_after_another, behind.result(30)], "outputs": len(behind.outputs()),
+      "waits": waits, "cancelled": len(long.outputs()) < 500, "progress": told}), flush=True)
 demo.close()
 """
 
 
 def test_an_idle_app_takes_no_processor_time_and_answers_as_before(portal: RunningPortal, folder: Path) -> None:
-    """Gradio's and uvicorn's own loops, in a real Environment, as they are and as a zygote leaves them."""
-    python = next((portal.data / "environments").glob("*/bin/python"))
-    inside = ROOT / "apps" / "runtime" / "zygote" / "inside"
-    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "GRADIO_ANALYTICS_ENABLED": "False"}
-    answers = [
-        subprocess.run([python, "-c", IDLE, inside, how], env=environment, capture_output=True, text=True, check=True)
-        for how in ("as it is", "quiet")
-    ]
-    loud, quiet = (json.loads(answer.stdout.splitlines()[0]) for answer in answers)
+    """Gradio's and uvicorn's own loops, as they are and as a zygote leaves them."""
+    loud, quiet = run_inside(portal, folder, IDLE, "as it is", "quiet")
     assert loud.pop("idle")["queue"] > 200, "or Gradio mends it itself, and this is not needed any more"
     assert max(quiet.pop("idle").values()) <= 20
     assert quiet == loud
-    assert quiet["results"] == [2, 2, 2, 1, 3]
+    assert quiet == {"results": [2, 2, 2, 3], "outputs": 4, "waits": True, "cancelled": True, "progress": True}
