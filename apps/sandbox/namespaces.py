@@ -8,7 +8,6 @@ network namespace belongs to is for single-threaded processes (`sockets_helper.p
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import socket
 import subprocess
@@ -16,10 +15,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-CLONE_NEWNET = 0x40000000
+from apps.sandbox.launcher import CLONE_NEWNET, call
+
 HELPER_SECONDS = 5
 _HELPER = Path(__file__).with_name("sockets_helper.py")
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 @contextlib.contextmanager
@@ -32,23 +31,17 @@ def entered(namespace: int) -> Iterator[None]:
     """
     home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        _setns(namespace)
+        call("setns", namespace, CLONE_NEWNET)
         try:
             yield
         finally:
             try:
-                _setns(home)
+                call("setns", home, CLONE_NEWNET)
             except OSError:
                 # A thread left in a stranger's network must not go on.
                 os._exit(70)
     finally:
         os.close(home)
-
-
-def _setns(namespace: int) -> None:
-    if _libc.setns(namespace, CLONE_NEWNET) != 0:
-        code = ctypes.get_errno()
-        raise OSError(code, f"setns: {os.strerror(code)}")
 
 
 def sockets_inside(

@@ -8,7 +8,6 @@ JSON of a function's name and arguments. Workers' user namespaces lie within tha
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import fcntl
 import json
 import os
@@ -21,11 +20,11 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 from apps.sandbox.egress import netlink, rules
-from apps.sandbox.namespaces import CLONE_NEWNET, entered
+from apps.sandbox.launcher import CLONE_NEWNET, NS_GET_USERNS, call
+from apps.sandbox.namespaces import entered
 
 MTU = 65520
 DEVICE = "eth0"
-NS_GET_USERNS = 0xB701
 PROGRAM_SECONDS = 10
 
 
@@ -108,22 +107,15 @@ def cut(router: int, name: str) -> None:
 
 def give_namespace(router: int, channel: int) -> None:
     """Send a descriptor of a new network namespace over a unix socket, in which it then is. For a program alone."""
-    _call("unshare", CLONE_NEWNET)
+    call("unshare", CLONE_NEWNET)
     with socket.socket(fileno=channel) as sender, Path("/proc/self/ns/net").open("rb") as made:
         socket.send_fds(sender, [b"x"], [made.fileno()])
 
 
-def _call(name: str, *arguments: int) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    if getattr(libc, name)(*arguments) != 0:
-        code = ctypes.get_errno()
-        raise OSError(code, f"{name}: {os.strerror(code)}")
-
-
 def main(action: str, router: int, *arguments: int | str) -> None:
     """From here on this process is in the router's namespace, and returns to that one from a worker's."""
-    _call("setns", fcntl.ioctl(router, NS_GET_USERNS), 0)
-    _call("setns", router, CLONE_NEWNET)
+    call("setns", fcntl.ioctl(router, NS_GET_USERNS), 0)
+    call("setns", router, CLONE_NEWNET)
     actions: dict[str, Callable[..., None]] = {f.__name__: f for f in (set_up, load, join, cut, give_namespace)}
     actions[action](router, *arguments)
 

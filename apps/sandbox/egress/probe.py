@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from apps.sandbox.egress import links, rules
 from apps.sandbox.egress.router import NoEgress, Router
-from apps.sandbox.namespaces import CLONE_NEWNET, sockets_inside
+from apps.sandbox.launcher import CLONE_NEWNET
+from apps.sandbox.namespaces import sockets_inside
 
 ANSWER_SECONDS = 2.0
 _QUERY = b"\x70\x6f\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\x01"

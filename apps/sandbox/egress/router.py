@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from apps.sandbox.egress import links, netlink, rules
+from apps.sandbox.launcher import NS_GET_USERNS
 from apps.sandbox.users import COUNT, FIRST
 
 USER = FIRST + COUNT
@@ -120,7 +121,7 @@ class Router:
                             if descriptors:
                                 self.namespace, self._routes = descriptors
                                 if os.geteuid() != 0:
-                                    self.within = fcntl.ioctl(self.namespace, links.NS_GET_USERNS)
+                                    self.within = fcntl.ioctl(self.namespace, NS_GET_USERNS)
                         # Nobody tells when pasta is ready.
                         while uplink.poll() is None and not self._has_route():  # noqa: ASYNC110
                             await asyncio.sleep(0.01)

@@ -18,10 +18,18 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
-from apps.sandbox.launcher import MS_NOSUID, become_owner, become_user, call, end_with_parent, enter_namespaces, mount
+from apps.sandbox.launcher import (
+    CLONE_NEWNET,
+    MS_NOSUID,
+    NS_GET_USERNS,
+    become_owner,
+    become_user,
+    call,
+    end_with_parent,
+    enter_namespaces,
+    mount,
+)
 
-CLONE_NEWNET = 0x40000000
-NS_GET_USERNS = 0xB701
 TUN = os.makedev(10, 200)
 
 

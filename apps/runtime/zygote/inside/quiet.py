@@ -15,6 +15,8 @@ from typing import Any
 
 LOOK_SECONDS = 1.0
 """Between two looks of an idle loop: an event that came by a way unknown here waits so long, not for ever."""
+UVICORN_SECONDS = 0.1
+"""What uvicorn itself waits between two ticks."""
 LOOPS = ("start_processing", "start_progress_updates")
 
 
@@ -93,7 +95,7 @@ def _server(server: Any) -> None:
     async def on_tick(self: Any, counter: int) -> bool:
         ends = bool(await tick(self, 10 * counter))
         if not ends:
-            await asyncio.sleep(LOOK_SECONDS - 0.1)
+            await asyncio.sleep(LOOK_SECONDS - UVICORN_SECONDS)
             ends = self.should_exit
         return ends
 
