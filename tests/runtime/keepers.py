@@ -1,4 +1,4 @@
-"""Spaces that keep files at `/data`, and a way to ask what they see."""
+"""Apps that do what a test asks of them: Spaces that keep files at `/data`, and ones that work or end."""
 
 from __future__ import annotations
 
@@ -41,6 +41,26 @@ serve(Does)
 """
 )
 """Answers what a Python expression gives there; `fill(path, mib)` writes until it cannot."""
+
+ON_REQUEST = (
+    SERVER
+    + """
+import threading, time
+def work():
+    until = time.monotonic() + 6
+    while time.monotonic() < until:
+        pass
+    print("job done", flush=True)
+class Does(Handler):
+    def answer(self):
+        if self.path == "/die":
+            os._exit(7)
+        if self.path == "/job":
+            threading.Thread(target=work).start()
+        return "hello"
+"""
+)
+"""Works for six seconds on a request for `/job`, ends on one for `/die`; `serve(Does)` is still to be added."""
 
 
 def keeping(mib: int = 64, *, way: str = "fork", **fields: Any) -> Space:

@@ -27,6 +27,7 @@ from tests.running_agent import (
     wait_for_stage,
     wait_until,
 )
+from tests.runtime.keepers import ON_REQUEST
 
 pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
 
@@ -95,27 +96,8 @@ def test_activity_keeps_a_space_awake(drowsy_agent: RunningAgent) -> None:
     assert ensure(space) == worker
 
 
-WORKING = (
-    SERVER
-    + """
-import threading, time
-def work():
-    until = time.monotonic() + 6
-    while time.monotonic() < until:
-        pass
-    print("job done", flush=True)
-class Job(Handler):
-    def answer(self):
-        if self.path == "/job":
-            threading.Thread(target=work).start()
-        return "hello"
-serve(Job)
-"""
-)
-
-
 def test_a_job_that_goes_on_with_nobody_connected_is_not_lost_to_sleep(drowsy_agent: RunningAgent) -> None:
-    space = sleeping_space(WORKING)
+    space = sleeping_space(ON_REQUEST + "serve(Does)\n")
     fetch(ensure(space), "/job")
     wait_for_stage(space, Stage.SLEEPING, seconds=30)
     assert "job done" in read_log(space.pk, "run")[1].decode()

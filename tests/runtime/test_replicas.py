@@ -19,7 +19,6 @@ from apps.spaces import services as spaces
 from apps.spaces.logs import read_log
 from apps.spaces.models import Plan, Space, Stage
 from tests.running_agent import (
-    SERVER,
     RunningAgent,
     bare_environment,
     deploy,
@@ -30,29 +29,11 @@ from tests.running_agent import (
     wait_for_stage,
     wait_until,
 )
-from tests.runtime.keepers import ask, keeping, loop_devices
+from tests.runtime.keepers import ON_REQUEST, ask, keeping, loop_devices
 from tests.runtime.test_agent_ends import cgroups
 
 pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
 
-ON_REQUEST = (
-    SERVER
-    + """
-import threading, time
-def work():
-    until = time.monotonic() + 6
-    while time.monotonic() < until:
-        pass
-    print("job done", flush=True)
-class Does(Handler):
-    def answer(self):
-        if self.path == "/die":
-            os._exit(7)
-        if self.path == "/job":
-            threading.Thread(target=work).start()
-        return "hello"
-"""
-)
 APP = ON_REQUEST + "serve(Does)\n"
 
 

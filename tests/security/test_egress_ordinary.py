@@ -14,7 +14,7 @@ from django.conf import settings
 from apps.sandbox.egress import rules
 from apps.spaces.models import Plan, Space
 from tests.ordinary import USER, as_user, owned
-from tests.running_agent import AGENT, RunningAgent, shared, wait_until
+from tests.running_agent import AGENT, RunningAgent, wait_until
 from tests.security.egress import (
     HOLD,
     PRIVATE,
@@ -30,7 +30,7 @@ from tests.security.egress import (
     uplinks,
 )  # fmt: skip
 from tests.security.spy import Worker, space_of
-from tests.world import HOST, HOST_PRIVATE, NAME, OTHER, PORT, WORLD, World, a_world, serve
+from tests.world import HOST, HOST_PRIVATE, NAME, OTHER, PORT, WORLD, World, serve
 
 pytestmark = [
     pytest.mark.integration,
@@ -40,21 +40,9 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def world() -> Iterator[World]:
-    with a_world() as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def agent_in_world(world: World, django_db_setup: None) -> Iterator[RunningAgent]:
+def agent_of_file(world: World, django_db_setup: None) -> Iterator[RunningAgent]:
     with owned(Path(settings.PORTICO_DATA)), RunningAgent(world.on_host(as_user(AGENT))) as running:
         yield running
-
-
-@pytest.fixture
-def agent(agent_in_world: RunningAgent, transactional_db: None) -> Iterator[RunningAgent]:
-    with shared(agent_in_world):
-        yield agent_in_world
 
 
 @pytest.fixture

@@ -32,19 +32,13 @@ from tests.security.egress import (
     uplinks,
 )
 from tests.security.spy import WAYS, Worker, space_of
-from tests.world import HOST, HOST_PRIVATE, WORLD, World, a_world
+from tests.world import HOST, HOST_PRIVATE, WORLD, World
 
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.django_db(transaction=True),
     pytest.mark.skipif(os.geteuid() != 0, reason="only root makes network namespaces of a world"),
 ]
-
-
-@pytest.fixture(scope="module")
-def world() -> Iterator[World]:
-    with a_world() as made:
-        yield made
 
 
 @contextlib.contextmanager
