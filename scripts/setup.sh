@@ -61,14 +61,18 @@ fi
 
 requirements=requirements.txt
 [ "$goal" = test ] && requirements=requirements-dev.txt
-stamp="$venv/.installed-$goal-$(cat requirements*.txt constraints.txt | cksum | tr -d ' ')"
+stamp="$venv/.compiled-$goal-$(cat requirements*.txt constraints.txt | cksum | tr -d ' ')"
 if [ ! -e "$stamp" ]; then
     say "installing the pinned packages of $requirements"
     uv=$(sed -n 's/^\(uv==[0-9.]*\).*/\1/p' requirements.txt)
     "$venv/bin/python" -m pip install -q --disable-pip-version-check "$uv"
     "$venv/bin/uv" pip install -q --python "$venv/bin/python" -r "$requirements" -c constraints.txt
+    # Where PYTHONDONTWRITEBYTECODE is set, as in many container images, each process would compile Django and all the
+    # rest for itself, which takes seconds.
+    "$venv/bin/python" -m compileall -q -j 0 "$venv/lib" >/dev/null || true # some packages carry files of other Pythons
     touch "$stamp"
 fi
+"$venv/bin/python" -m compileall -q apps portal
 
 if [ "$goal" = test ]; then
     if [ ! -e embed_js/node_modules/.package-lock.json ] ||
