@@ -104,7 +104,6 @@ PORTICO_STREAMLIT_VERSION = env.str("PORTICO_STREAMLIT_VERSION", default="1.67.0
 # Applications, ground floor first
 
 INSTALLED_APPS = [
-    "daphne",
     "unfold",
     "django.contrib.admin",
     "django.contrib.auth",

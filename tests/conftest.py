@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,12 +40,30 @@ def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: N
         connection.settings_dict["TEST"]["NAME"] = str(DATA / "portico.sqlite3")
 
 
-@pytest.fixture(scope="module")
-def agent_of_file(django_db_setup: None) -> Iterator[RunningAgent]:
-    from tests.running_agent import RunningAgent
+@pytest.fixture(scope="session")
+def kept_agents(django_db_setup: None) -> Iterator[None]:
+    """The last of them ends before the database goes."""
+    from tests.running_agent import end_kept
 
-    with RunningAgent() as running:
-        yield running
+    yield
+    end_kept()
+
+
+@pytest.fixture
+def lent_agent(kept_agents: None, transactional_db: None) -> Iterator[Callable[..., RunningAgent]]:
+    """`lent_agent(PORTICO_SLEEP_SECONDS="1")` is an agent with these settings, which tests use one after the other;
+    what a test started is ended with it."""
+    from tests.running_agent import kept, shared
+
+    with contextlib.ExitStack() as stack:
+        yield lambda **settings: stack.enter_context(shared(kept(**settings)))
+
+
+@pytest.fixture(scope="module")
+def agent_of_file(kept_agents: None) -> RunningAgent:
+    from tests.running_agent import kept
+
+    return kept()
 
 
 @pytest.fixture

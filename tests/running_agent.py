@@ -63,6 +63,7 @@ class RunningAgent:
 
     def __init__(self, command: Sequence[str] = AGENT, **environment: str) -> None:
         self.command = command
+        self.asked = environment
         self.environment = {
             **os.environ,
             **shared_database(),
@@ -80,7 +81,9 @@ class RunningAgent:
         self.stop()
 
     def start(self, seconds: float = 120) -> None:
-        """Start it and wait until it answers."""
+        """Start it, in the place of the one that is kept, and wait until it answers."""
+        if self is not _kept:
+            end_kept()
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 self.command,
@@ -94,6 +97,10 @@ class RunningAgent:
         except AssertionError:
             self.stop()
             raise AssertionError(f"the agent did not come up:\n{self.log.read_text()[-4000:]}") from None
+
+    @property
+    def is_running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
 
     def _answers(self) -> bool:
         assert self.process is not None and self.process.poll() is None, "it ended"
@@ -117,13 +124,35 @@ class RunningAgent:
         return status
 
 
+_kept: RunningAgent | None = None
+
+
+def kept(**environment: str) -> RunningAgent:
+    """An agent of these settings that goes on running after the test: an agent's start is dearer than most tests. Ended
+    when a test starts one of its own, on the same data folder, or asks for other settings."""
+    global _kept
+    if _kept is None or not _kept.is_running or _kept.asked != environment:
+        end_kept()
+        _kept = RunningAgent(**environment)
+        _kept.start()
+    return _kept
+
+
+def end_kept() -> None:
+    global _kept
+    former, _kept = _kept, None
+    if former is not None:
+        former.stop()
+
+
 @contextlib.contextmanager
 def shared(agent: RunningAgent) -> Iterator[RunningAgent]:
     """An agent that several tests use, one after the other: each finds it on its own, emptied, database."""
     services.note_node()
     yield agent
-    for space_id in Space.objects.values_list("pk", flat=True):
-        asyncio.run(client.stop_worker(space_id))
+    if agent.is_running:
+        for space_id in Space.objects.values_list("pk", flat=True):
+            asyncio.run(client.stop_worker(space_id))
 
 
 def shared_database() -> dict[str, str]:

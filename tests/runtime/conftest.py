@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -8,7 +8,5 @@ from tests.running_agent import RunningAgent
 
 
 @pytest.fixture
-def agent(transactional_db: None) -> Iterator[RunningAgent]:
-    """An agent on this test's database, ended before the database is emptied."""
-    with RunningAgent() as running:
-        yield running
+def agent(lent_agent: Callable[..., RunningAgent]) -> RunningAgent:
+    return lent_agent()

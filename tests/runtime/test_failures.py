@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -42,7 +42,7 @@ class Does(Handler):
 
 
 @pytest.fixture
-def small_agent(transactional_db: None) -> Iterator[RunningAgent]:
+def small_agent(lent_agent: Callable[..., RunningAgent]) -> RunningAgent:
     """An agent that gives little and restarts once."""
     small = {
         "PORTICO_WORKER_MEMORY_BYTES": str(128 * MIB),
@@ -50,8 +50,7 @@ def small_agent(transactional_db: None) -> Iterator[RunningAgent]:
         "PORTICO_WORKER_PROCESSES": "40",
         "PORTICO_WORKER_RESTARTS": "1",
     }
-    with RunningAgent(**small) as running:
-        yield running
+    return lent_agent(**small)
 
 
 def refused(space: Space) -> str:

@@ -40,11 +40,6 @@ pytestmark = [
 ]
 
 
-@pytest.fixture
-def agent(shared_agent: RunningAgent) -> RunningAgent:
-    return shared_agent
-
-
 LOOK = (
     SERVER
     + """
@@ -269,19 +264,17 @@ def test_a_zygote_that_dies_takes_no_worker_with_it(agent: RunningAgent) -> None
     assert successor != zygote
 
 
-def test_the_environments_most_in_use_have_their_zygotes_when_the_agent_starts(agent: RunningAgent) -> None:
+def test_the_environments_most_in_use_have_their_zygotes_when_the_agent_starts(transactional_db: None) -> None:
     for _ in range(2):
         forked(HELLO)
     forked(HELLO, bare_environment("rarely used"))
-    agent.stop()
-    agent.environment["PORTICO_ZYGOTES_AT_START"] = "1"
-    agent.start()
 
     def held() -> list[str]:
         return [zygote["environment"] for zygote in asyncio.run(client.agent_status())["zygotes"]]
 
-    wait_until(lambda: held() != [], seconds=30)
-    assert held() == [bare_environment().key]
+    with RunningAgent(PORTICO_ZYGOTES_AT_START="1"):
+        wait_until(lambda: held() != [], seconds=30)
+        assert held() == [bare_environment().key]
 
 
 def test_a_zygote_imports_what_its_spaces_import_and_is_replaced_when_they_import_more(agent: RunningAgent) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -19,6 +19,7 @@ from tests.running_agent import (
     SERVER,
     RunningAgent,
     deploy,
+    end_kept,
     ensure,
     fetch,
     make_space,
@@ -36,9 +37,8 @@ OTHER_ANSWER = SERVER + 'class Other(Handler):\n    def answer(self):\n        r
 
 
 @pytest.fixture
-def drowsy_agent(transactional_db: None) -> Iterator[RunningAgent]:
-    with RunningAgent(PORTICO_SLEEP_SECONDS="1") as running:
-        yield running
+def drowsy_agent(lent_agent: Callable[..., RunningAgent]) -> RunningAgent:
+    return lent_agent(PORTICO_SLEEP_SECONDS="1")
 
 
 def workers_of(space: Space) -> list[Worker]:
@@ -264,17 +264,19 @@ def test_an_app_may_write_into_its_folder_without_changing_the_deployment(agent:
     assert sorted(p.name for p in folder.iterdir()) == ["app.py", "notes.txt", "sub"]
 
 
-def test_the_node_says_what_it_can_do(agent: RunningAgent) -> None:
-    wait_until(lambda: Node.objects.get(name="local").capabilities)
-    assert Node.objects.get(name="local").capabilities["sandbox"]["ok"]
-    space = sleeping_space()
-    worker = ensure(space)
-    (entry,) = asyncio.run(client.agent_status())["workers"]
-    assert (entry["id"], entry["space"], entry["ready"]) == (str(worker.id), space.pk, True)
-    assert entry["memory_bytes"] > 1024**2
+def test_the_node_says_what_it_can_do(transactional_db: None) -> None:
+    with RunningAgent():
+        wait_until(lambda: Node.objects.get(name="local").capabilities)
+        assert Node.objects.get(name="local").capabilities["sandbox"]["ok"]
+        space = sleeping_space()
+        worker = ensure(space)
+        (entry,) = asyncio.run(client.agent_status())["workers"]
+        assert (entry["id"], entry["space"], entry["ready"]) == (str(worker.id), space.pk, True)
+        assert entry["memory_bytes"] > 1024**2
 
 
 def test_without_an_agent_callers_are_told_so(transactional_db: None) -> None:
+    end_kept()
     with pytest.raises(client.AgentUnavailable):
         asyncio.run(client.agent_status())
 

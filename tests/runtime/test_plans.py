@@ -29,11 +29,6 @@ from tests.runtime.keepers import KEEPER, MIB, ask
 pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
 
 
-@pytest.fixture
-def agent(shared_agent: RunningAgent) -> RunningAgent:
-    return shared_agent
-
-
 def with_plan(files: str = KEEPER, *, way: str = "fork", **fields: Any) -> Space:
     plan = Plan.objects.create(slug=f"plan-{Plan.objects.count()}", name="Of this test", **fields)
     space = sleeping_space(files, environment=bare_environment() if way == "fork" else None)

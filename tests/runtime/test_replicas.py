@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -38,9 +38,8 @@ APP = ON_REQUEST + "serve(Does)\n"
 
 
 @pytest.fixture
-def drowsy_agent(transactional_db: None) -> Iterator[RunningAgent]:
-    with RunningAgent(PORTICO_SLEEP_SECONDS="2", PORTICO_WORKER_RESTARTS="1") as running:
-        yield running
+def drowsy_agent(lent_agent: Callable[..., RunningAgent]) -> RunningAgent:
+    return lent_agent(PORTICO_SLEEP_SECONDS="2", PORTICO_WORKER_RESTARTS="1")
 
 
 def replicated(files: str = APP, replicas: int = 2, **fields: Any) -> Space:

@@ -38,11 +38,6 @@ pytestmark = [
 WRITE, LIST = "pathlib.Path('/data/x').write_text('')", "os.listdir('/data')"
 
 
-@pytest.fixture
-def agent(shared_agent: RunningAgent) -> RunningAgent:
-    return shared_agent
-
-
 @pytest.mark.parametrize("way", ["fork", "fresh"])
 def test_what_it_writes_is_there_after_a_sleep_a_restart_a_redeploy_and_a_rename(agent: RunningAgent, way: str) -> None:
     space = keeping(way=way)
