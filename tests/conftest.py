@@ -23,8 +23,14 @@ atexit.register(shutil.rmtree, DATA, ignore_errors=True)
 os.environ["PORTICO_DATA"] = str(DATA)
 os.environ["PORTICO_TESTING"] = "true"
 os.environ["DJANGO_SETTINGS_MODULE"] = "portal.settings"
+if os.environ.get("REDIS_URL") and (number := os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw")):
+    # A Redis database each: one of these processes must not empty the other's caches.
+    os.environ["REDIS_URL"] = f"{os.environ['REDIS_URL'].removesuffix('/0')}/{number}"
 django.setup()
 settings.PASSWORD_HASHERS = ["tests.hashers.QuickHasher"]
+from apps.runtime import database  # noqa: E402
+
+database.KEPT_SECONDS = 0.0  # a database that somebody is connected to cannot be dropped
 # Not for pytest-xdist's workers: they would read the settings, with this process' data folder, before they come here.
 del os.environ["DJANGO_SETTINGS_MODULE"]
 for folder in ("static", "queue/messages", "queue/control", "queue/processed"):

@@ -23,10 +23,10 @@ from django.utils.crypto import constant_time_compare
 from apps.accounts.models import AccessToken, User
 from apps.accounts.tokens import digest, user_for_token
 from apps.builds.models import Deployment
-from apps.gateway.database import in_database
 from apps.gateway.headers import ACCESS_COOKIE, own_cookie
 from apps.gateway.models import AccessCode
 from apps.gateway.routes import Route
+from apps.runtime.database import in_database
 from apps.spaces.models import Space
 from apps.spaces.selectors import readable_by
 

@@ -18,7 +18,7 @@ from django.conf import settings
 from django.db.models import F, QuerySet
 
 from apps.builds.models import Deployment
-from apps.gateway.database import in_database
+from apps.runtime.database import in_database
 from apps.spaces.models import Space, Stage
 
 TTL_SECONDS = 1.0

@@ -18,7 +18,6 @@ from uuid import UUID
 
 import structlog
 from aiohttp import web
-from channels.db import database_sync_to_async as in_database
 from django.conf import settings
 from django.db.utils import Error as DatabaseError
 
@@ -28,6 +27,7 @@ from apps.runtime.agent.keeper import Keeper
 from apps.runtime.agent.live import Live
 from apps.runtime.agent.sockets import SocketServer
 from apps.runtime.agent.turns import Turns
+from apps.runtime.database import in_database
 from apps.runtime.errors import StartRefused
 from apps.runtime.selectors import deployments_of, environments_most_in_use, spec_of_former
 from apps.runtime.spawner import WorkerSpec

@@ -20,7 +20,6 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import structlog
-from channels.db import database_sync_to_async as in_database
 from django.conf import settings
 from django.utils import timezone
 
@@ -30,6 +29,7 @@ from apps.runtime.agent.output import Output
 from apps.runtime.agent.readiness import Ended, NeverReady
 from apps.runtime.agent.replicas import SETTLE_SECONDS, Replicas, pause_before
 from apps.runtime.agent.turns import Turns
+from apps.runtime.database import in_database
 from apps.runtime.errors import StartRefused
 from apps.runtime.selectors import BY_A_VISIT, StartPlan, start_plan
 from apps.runtime.spawner import SpawnerFactory, SpawnFailed

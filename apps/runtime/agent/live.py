@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
-from channels.db import database_sync_to_async as in_database
 from django.conf import settings
 from django.db.utils import Error as DatabaseError
 
 from apps.runtime import services
 from apps.runtime.agent.output import Output
 from apps.runtime.agent.readiness import Ended, until_ready
+from apps.runtime.database import in_database
 from apps.runtime.errors import StartRefused
 from apps.runtime.selectors import StartPlan
 from apps.runtime.spawner import Spawner
