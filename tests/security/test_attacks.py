@@ -188,7 +188,7 @@ def test_busy_loops_in_all_its_processes_get_its_share_of_the_processors(
 
         assert worker.do(BURN) == "burning"
         began, before = time.monotonic(), used()
-        time.sleep(2)
+        time.sleep(1.5)
         after, seconds = used(), time.monotonic() - began
         if held:
             assert before is not None and after is not None
@@ -212,7 +212,7 @@ def test_a_log_without_end_is_bounded(agent: RunningAgent, way: str, held: bool)
     with Neighbour(shares_processors=held):
         worker = Worker(space_of(way))
         assert worker.do(FLOOD) == "flooding"
-        time.sleep(2)
+        time.sleep(1)
         _, kept, end = read_log(worker.space.pk, "run")
         assert end < 1.5 * MIB
         assert len(kept) <= 1.5 * MIB
@@ -259,7 +259,7 @@ def test_what_never_gets_ready_is_told_so_and_delays_nobody(agent: RunningAgent,
         spaces = [space_of(way, code) for code in UNREADY.values()]
         Space.objects.filter(pk__in=[s.pk for s in spaces]).update(sleep_seconds=0)
         for space in spaces:
-            space.deployments.update(startup_seconds=4)
+            space.deployments.update(startup_seconds=3)
 
         async def start() -> list[object]:
             asked = (client.ensure_worker(space.pk, timeout=60) for space in spaces)
@@ -267,7 +267,7 @@ def test_what_never_gets_ready_is_told_so_and_delays_nobody(agent: RunningAgent,
 
         for what, outcome in zip(UNREADY, asyncio.run(start()), strict=True):
             assert isinstance(outcome, client.StartRefused), what
-            assert "did not answer within 4 seconds" in outcome.message, what
+            assert "did not answer within 3 seconds" in outcome.message, what
 
 
 ENDLESS_HEADERS = """
