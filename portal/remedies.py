@@ -12,8 +12,8 @@ REMEDIES = {
     "git": "Install it: apt-get install git.",
     "sandbox": "Run the agent as root, or allow user namespaces: sysctl kernel.unprivileged_userns_clone=1 and "
     "kernel.apparmor_restrict_unprivileged_userns=0. Until then no Space is built or started.",
-    "limits": "Run the agent as root, or have systemd delegate a control group to it (Delegate=yes). Until then limits "
-    "count per process, and a Space of many processes can use more.",
+    "limits": "Run the agent as root, or have systemd delegate a control group to it (Delegate=yes). Until then a "
+    "Space can use up this machine's memory and processors.",
     "egress": "Install nftables, iproute2 and passt (apt-get install), and see to a default route; where the agent is "
     "not root, also to a /dev/net/tun that it may open (mode 666). Until then Spaces reach no other machine.",
     "interpreters": "Install a Python from 3.10 to 3.14 with its venv module: apt-get install python3 python3-venv.",

@@ -26,6 +26,7 @@ import uv
 from django.conf import settings
 
 from apps.builds.guard import Guard, cache_in_use, sweep_cache
+from apps.builds.locks import held
 from apps.sandbox import cgroups, launch
 from apps.sandbox.bubblewrap import ENVIRONMENT, Sandbox
 from apps.sandbox.cgroups import Limits
@@ -165,8 +166,13 @@ def _sync(
 
 
 def sweep_leftovers() -> None:
-    """Delete what installations that died have left. Those under way hold their Environment's lock."""
+    """Delete what installations that died have left. Those under way hold the lock of each thing."""
+    sweep_groups()
     sweep_cache(settings.PORTICO_UV_CACHE)
+    for work in (settings.PORTICO_DATA / "builds").glob("*/"):
+        with held(work.name) as is_dead:
+            if is_dead:
+                shutil.rmtree(work, ignore_errors=True)
     for aside in environments_folder().glob(".*.part"):
         with _one_at_a_time(aside.name.split(".")[1], wait=False) as got:
             if got:
@@ -175,12 +181,14 @@ def sweep_leftovers() -> None:
 
 @contextmanager
 def _work_folder() -> Iterator[Path]:
-    folder = settings.PORTICO_DATA / "builds" / secrets.token_hex(8)
-    folder.mkdir(parents=True, mode=0o700)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    name = secrets.token_hex(8)
+    with held(name):
+        folder = settings.PORTICO_DATA / "builds" / name
+        folder.mkdir(mode=0o700)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
@@ -273,17 +281,36 @@ def _run(
 @contextmanager
 def _group(limits: Limits) -> Iterator[cgroups.Cgroup | None]:
     """A control group for one build, and its parent for no other: nothing of either is left."""
-    hierarchy = cgroups.find(f"portico-builds-{secrets.token_hex(8)}")
-    try:
-        group = hierarchy.create(secrets.token_hex(6), limits) if hierarchy.version else None
-    except OSError:
-        group = None
-    try:
-        yield group
-    finally:
-        if group is not None:
-            group.remove()
-        hierarchy.remove()
+    name = _groups() + secrets.token_hex(8)
+    with held(name):  # before there is anything that `sweep_groups` could find
+        hierarchy = cgroups.find(name)
+        try:
+            group = hierarchy.create(secrets.token_hex(6), limits) if hierarchy.version else None
+        except OSError:
+            group = None
+        try:
+            yield group
+        finally:
+            if group is not None:
+                group.remove()
+            hierarchy.remove()
+
+
+def _groups() -> str:
+    """What the names of this portal's begin with, to be told from another's on the same machine."""
+    return f"portico-builds-{hashlib.sha256(str(settings.PORTICO_DATA).encode()).hexdigest()[:12]}-"
+
+
+def sweep_groups() -> None:
+    """End and delete what builds that died have left in this machine's control groups. Those under way hold their
+    group's lock."""
+    for name in cgroups.named(_groups()):
+        with held(name) as is_dead:
+            if is_dead:
+                hierarchy = cgroups.find(name)
+                for group in hierarchy.groups().values():
+                    group.remove()
+                hierarchy.remove()
 
 
 def explain(output: str) -> str:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -22,6 +19,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from apps.builds import installer, signals
+from apps.builds.locks import held
 from apps.builds.models import Build, Deployment, Environment, Resolution
 from apps.builds.policy import RequirementRefused, Requirements, parse_requirements
 from apps.repos import store
@@ -94,8 +92,8 @@ def queue_build(space: Space, *, factory: bool = False) -> Build | None:
 
 def run_build(build_id: int) -> None:
     """Do one queued build, whole. Does nothing when somebody else has it or it is superseded."""
-    with _holding(build_id) as held:
-        if not held or not Build.objects.filter(pk=build_id, state=Build.State.QUEUED).update(
+    with held(str(build_id)) as is_ours:
+        if not is_ours or not Build.objects.filter(pk=build_id, state=Build.State.QUEUED).update(
             state=Build.State.RUNNING, started_at=timezone.now()
         ):
             return
@@ -297,29 +295,11 @@ def _is_superseded(build: Build) -> bool:
     return Build.objects.filter(space=build.space_id, pk__gt=build.pk).exists()
 
 
-@contextmanager
-def _holding(build_id: int) -> Iterator[bool]:
-    """Whether this process is the one that does the build. A process that dies lets go of it."""
-    folder = settings.PORTICO_DATA / "builds"
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{build_id}.lock"
-    with path.open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            path.unlink(missing_ok=True)
-
-
 def lost_builds() -> list[int]:
     """Builds to ring the bell for again: those queued, and those whose process died, put back into the queue."""
     for build in Build.objects.filter(state=Build.State.RUNNING):
-        with _holding(build.pk) as held:
-            if held:
+        with held(str(build.pk)) as is_free:
+            if is_free:
                 Build.objects.filter(pk=build.pk, state=Build.State.RUNNING).update(state=Build.State.QUEUED)
     return list(Build.objects.filter(state=Build.State.QUEUED).order_by("pk").values_list("pk", flat=True))
 

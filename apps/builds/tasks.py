@@ -7,7 +7,7 @@ from typing import Any
 from celery import shared_task
 from celery.signals import worker_ready
 
-from apps.builds import services
+from apps.builds import installer, services
 from apps.spaces import uploads
 
 
@@ -35,5 +35,6 @@ def sweep() -> None:
 
 @worker_ready.connect
 def take_up_lost_builds(**kwargs: Any) -> None:
-    """A task worker that starts looks for what its predecessor left."""
+    """A task worker that starts looks for what its predecessor left, first of all on its own machine."""
+    installer.sweep_groups()
     requeue_lost_builds.delay()

@@ -205,12 +205,26 @@ def find(name: str, root: Path = Path("/sys/fs/cgroup")) -> Hierarchy:
         name: tells the groups of one portal from those of another on the same machine.
         root: where the hierarchies are mounted.
     """
-    first = {c: root / c for c in CONTROLLERS if (root / c / "cgroup.procs").exists()}
+    first = _v1_roots(root)
     if "memory" in first:
         return _find_v1(name, first)
     if (root / "cgroup.controllers").exists():
         return _find_v2(name, root)
     return Hierarchy(0, reason=f"no control groups are mounted at {root}")
+
+
+def named(beginning: str, root: Path = Path("/sys/fs/cgroup")) -> set[str]:
+    """The names that begin so and have been given to `find`, by whatever process, and are still there."""
+    first = _v1_roots(root)
+    if "memory" in first:
+        parents = list(first.values())
+    else:
+        parents = _v2_parents(root) if (root / "cgroup.controllers").exists() else []
+    return {child.name for parent in parents for child in _subfolders(parent) if child.name.startswith(beginning)}
+
+
+def _v1_roots(root: Path) -> dict[str, Path]:
+    return {c: root / c for c in CONTROLLERS if (root / c / "cgroup.procs").exists()}
 
 
 def _find_v1(name: str, roots: dict[str, Path]) -> Hierarchy:

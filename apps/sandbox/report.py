@@ -93,13 +93,22 @@ def _sandbox() -> dict[str, Any]:
     return _check("sandbox", not failure, failure or "user, mount, pid, ipc, uts, cgroup and network namespaces")
 
 
+UNHELD = {
+    "memory": "memory is limited per process, and not at all where it is shared (memfd, System V)",
+    "pids": "processes are limited by setrlimit, all of a Space's together from Linux 5.14 on",
+    "cpu": "processor time is not limited, nor told",
+}
+"""What it means that a controller is missing."""
+
+
 def _limits(hierarchy: cgroups.Hierarchy) -> dict[str, Any]:
+    missing = [meaning for controller, meaning in UNHELD.items() if controller not in hierarchy.folders]
     if hierarchy.version == 0:
-        detail = f"no control groups ({hierarchy.reason}): only limits per process (setrlimit)"
-        return _check("limits", False, detail, needed=False)
-    detail = f"control groups version {hierarchy.version}: {', '.join(hierarchy.folders)}"
-    complete = {"memory", "pids", "cpu"} <= set(hierarchy.folders)
-    return _check("limits", complete, f"{detail}; {hierarchy.reason}".rstrip("; "), needed=False)
+        detail = f"no control groups ({hierarchy.reason})"
+    else:
+        detail = f"control groups version {hierarchy.version}: {', '.join(hierarchy.folders)}"
+        detail = f"{detail}; {hierarchy.reason}".rstrip("; ")
+    return _check("limits", not missing, "; ".join((detail, *missing)), needed=False)
 
 
 def _egress(wanted: bool) -> dict[str, Any]:

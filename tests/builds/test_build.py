@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from apps.builds import installer, services
+from apps.builds import installer, services, tasks
 from apps.builds.models import Build, Deployment, Environment, Resolution
 from apps.repos import store
+from apps.sandbox import cgroups
 from apps.sandbox.cgroups import Limits
 from apps.spaces.logs import last_lines
 from apps.spaces.models import Space, Stage
@@ -142,10 +144,55 @@ def test_a_build_whose_process_died_is_found_again(space: Space) -> None:
 
 def test_an_installation_that_died_half_way_is_swept(data: Path) -> None:
     half = data / "environments" / f".{'a' * 64}.1234.part"
-    half.mkdir(parents=True)
-    (half / "x").write_text("half")
-    installer.sweep_leftovers()
+    work = data / "builds" / ("b" * 16)
+    for left in (half, work):
+        left.mkdir(parents=True)
+        (left / "x").write_text("half")
+    with installer._work_folder() as under_way:
+        installer.sweep_leftovers()
+        assert under_way.exists()
     assert not half.exists()
+    assert list((data / "builds").iterdir()) == []
+
+
+BUILD_OF_SECONDS = """
+import sys
+from pathlib import Path
+import django
+from django.conf import settings
+django.setup()
+settings.PORTICO_DATA, settings.PORTICO_UV_CACHE = Path(sys.argv[1]), Path(sys.argv[2])
+from apps.builds import installer
+from apps.sandbox.interpreters import default_interpreter
+command = ["/bin/sh", "-c", "echo under way; exec sleep 1000"]
+installer._run(command, default_interpreter(), (), lambda line: print(line, flush=True), deadline=float("inf"))
+"""
+
+
+def test_control_groups_of_a_build_that_was_killed_are_swept_and_not_those_of_one_under_way(settings: Any) -> None:
+    """As a task worker does it when it starts. Another portal's are none of its business."""
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "portal.settings"}
+    command = [sys.executable, "-c", BUILD_OF_SECONDS, str(settings.PORTICO_DATA), str(settings.PORTICO_UV_CACHE)]
+    killed = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE)
+    limits = Limits(memory_bytes=2**30, processes=10, cpus=1, disk_bytes=2**20)
+    with killed, installer._group(limits) as under_way, subprocess.Popen(["sleep", "1000"]) as its_own:
+        try:
+            assert killed.stdout is not None and killed.stdout.readline() == b"under way\n"
+            killed.kill()
+            killed.wait()
+            if under_way is not None:  # else this machine has none, and there is nothing to be left
+                under_way.add(its_own.pid)
+                assert len(cgroups.named(installer._groups())) == 2
+            tasks.take_up_lost_builds()
+            if under_way is not None:
+                assert len(cgroups.named(installer._groups())) == 1
+                assert under_way.pids() == {its_own.pid}
+                assert its_own.poll() is None
+        finally:
+            killed.kill()
+            its_own.kill()
+    assert cgroups.named(installer._groups()) == set()
+    assert list((settings.PORTICO_DATA / "builds").glob("*.lock")) == []
 
 
 def test_a_build_that_takes_too_long_is_ended_and_told(space: Space, settings: Any) -> None:
@@ -187,7 +234,7 @@ def test_a_build_leaves_no_control_group(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(installer.secrets, "token_hex", lambda size: mark)
 
     def groups() -> list[Path]:
-        return list(Path("/sys/fs/cgroup").glob(f"**/portico-builds-{mark}"))
+        return list(Path("/sys/fs/cgroup").glob(f"**/portico-builds-*-{mark}"))
 
     with installer._group(Limits(memory_bytes=2**30, processes=10, cpus=1, disk_bytes=2**20)) as group:
         assert (group is not None) == bool(groups())

@@ -101,6 +101,7 @@ def killing() -> None:
         process.stdout.readline()
         found = cgroups.find(NAME).groups()
         assert list(found) == ["one"], "as an agent finds it after a crash"
+        assert cgroups.named(NAME[:-1]) == {NAME}, "as a task worker finds builds that died"
         found["one"].kill()
         assert group.pids() == set()
     assert not Path("/sys/fs/cgroup", NAME).exists()

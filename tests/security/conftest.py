@@ -14,6 +14,18 @@ def agent(shared_agent: RunningAgent) -> RunningAgent:
 
 
 @pytest.fixture(scope="module")
+def agent_is(request: pytest.FixtureRequest) -> str:
+    """Of files with `EVERY_WAY`: `root` or `ordinary`, whose agent it is."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def way(request: pytest.FixtureRequest) -> str:
+    """Of files with `EVERY_WAY`: how workers are started."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
 def world() -> Iterator[World]:
     """Of a file: this machine and others, as network namespaces."""
     with a_world() as made:

@@ -2,15 +2,58 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
+import pytest
+from django.conf import settings
+
+from apps.runtime import client
 from apps.runtime.models import Worker as WorkerRow
 from apps.spaces.models import Space
-from tests.running_agent import SERVER, bare_environment, ensure, fetch, sleeping_space
+from tests.ordinary import as_user, owned
+from tests.running_agent import (
+    AGENT,
+    SERVER,
+    RunningAgent,
+    bare_environment,
+    ensure,
+    fetch,
+    sleeping_space,
+    wait_until,
+)
 
 WAYS = ("fresh", "forked")
 """How a worker may be started: by a fresh interpreter, or as a fork of a zygote."""
+_ROOT = os.geteuid() == 0
+EVERY_WAY = pytest.mark.parametrize(
+    ("agent_is", "way"),
+    [("root", "fresh"), ("root", "forked"), ("ordinary", "fresh")] if _ROOT else [("ordinary", "fresh")],
+    ids=["fresh", "forked", "ordinary"] if _ROOT else ["ordinary"],
+    indirect=True,
+    scope="module",
+)
+"""Each test of a file for whom the agent may be, and for each way in which it starts workers: root forks them too. Who
+is not root can only try the one.
+"""
+
+
+@contextlib.contextmanager
+def agent_of(who: str, **environment: str) -> Iterator[RunningAgent]:
+    """A running agent of `root`, or of an `ordinary` user: another one than the tests' where these are root's."""
+    if who == "root" or not _ROOT:
+        with RunningAgent(**environment) as agent:
+            yield agent
+    else:
+        with owned(Path(settings.PORTICO_DATA)), RunningAgent(as_user(AGENT), **environment) as agent:
+            yield agent
+
 
 SPY = (
     SERVER
@@ -74,6 +117,13 @@ class Spy(Handler):
 serve(Spy)
 """
 )
+
+
+def capability(name: str) -> dict[str, Any]:
+    """What the agent has found of this machine: a line of `portico status`."""
+    found = wait_until(lambda: asyncio.run(client.agent_status())["capabilities"].get(name))
+    assert isinstance(found, dict)
+    return found
 
 
 def space_of(way: str, files: dict[str, str] | str = SPY) -> Space:

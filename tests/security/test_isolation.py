@@ -7,6 +7,7 @@ import errno
 import os
 import platform
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,21 +17,24 @@ from apps.runtime import client
 from apps.spaces.encryption import encrypt
 from apps.spaces.models import Space, SpaceVariable
 from tests import running_agent
-from tests.running_agent import HELLO, RunningAgent, bare_environment, ensure, listening, sleeping_space
+from tests.running_agent import HELLO, RunningAgent, bare_environment, ensure, fetch, listening, sleeping_space
 from tests.security import spy as spies
-from tests.security.spy import SPY
+from tests.security.spy import SPY, capability
 
-pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
+pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True), spies.EVERY_WAY]
 
 
-@pytest.fixture(autouse=True, params=spies.WAYS)
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+@pytest.fixture(scope="module")
+def agent_of_file(agent_is: str, django_db_setup: None) -> Iterator[RunningAgent]:
+    with spies.agent_of(agent_is) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def spaces_for(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything here holds for a worker of a fresh interpreter, and for one that is forked from a zygote."""
-    if request.param == "forked":
-        if os.geteuid() != 0:
-            pytest.skip("only root forks workers")
+    if way == "forked":
         monkeypatch.setitem(globals(), "sleeping_space", bare_space)
-    return str(request.param)
 
 
 def bare_space(files: str = HELLO) -> Space:
@@ -184,16 +188,19 @@ def test_it_cannot_mount_nor_make_devices(spy: Worker) -> None:
     assert "PermissionError" in str(spy.ask("os.mknod('/tmp/disk', stat.S_IFBLK | 0o600, os.makedev(254, 0))"))
 
 
-def test_it_runs_as_a_user_of_its_own(spy: Worker) -> None:
-    """Its own on this machine too, not only in its namespace."""
-    users = set()
-    for worker in (spy, Worker()):
-        status = (Path("/proc") / str(worker.init) / "status").read_text()
-        fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
-        users.add(fields["Uid"].split()[0])
-    if os.geteuid() == 0:
+def test_it_runs_as_a_user_of_its_own(agent: RunningAgent, agent_is: str, spy: Worker) -> None:
+    """Its own on this machine too, not only in its namespace. An ordinary user has no others to give, and says so."""
+    users = {Path(f"/proc/{worker.init}").stat().st_uid for worker in (spy, Worker())}
+    assert agent.process is not None
+    its_own = Path(f"/proc/{agent.process.pid}").stat().st_uid
+    told = capability("user")["detail"]
+    if agent_is == "root":
         assert len(users) == 2
-        assert min(map(int, users)) >= 0x70000000
+        assert min(users) >= 0x70000000
+        assert "another user" in told
+    else:
+        assert users == {its_own} != {0}
+        assert "workers are its own user" in told
 
 
 CALLS = (
@@ -211,6 +218,66 @@ def test_the_kernel_refuses_what_administers_it(spy: Worker) -> None:
         said = spy.ask(f"(lambda c: (c.syscall({number}, 0, 0, 0, 0, 0), __import__('ctypes').get_errno()))"
                        "(__import__('ctypes').CDLL(None, use_errno=True))")  # fmt: skip
         assert said == [-1, errno.EPERM], call
+
+
+def test_it_cannot_make_itself_more_important_nor_change_the_machine(spy: Worker) -> None:
+    for attempt in (
+        "os.nice(-5)",
+        "os.setpriority(os.PRIO_PROCESS, 0, -10)",
+        "os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))",
+        "os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))",
+        "__import__('time').clock_settime(0, 1.0)",
+        "write('/proc/self/oom_score_adj', '-1000')",
+        "open('/dev/kmsg').read(1)",
+        "open('/proc/kmsg').read(1)",
+        "write('/proc/sys/kernel/hostname')",
+        "write('/proc/sysrq-trigger', 'b')",
+        "os.chroot('/tmp')",
+        "socket.sethostname('x')",
+        "__import__('resource').setrlimit(7, (1 << 20, 1 << 20))",
+        "str(socket.socket(socket.AF_INET, socket.SOCK_RAW, 1))",
+        "str(socket.socket(socket.AF_INET, socket.SOCK_STREAM, 132))",
+        "str(socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12))",
+    ):
+        assert "Error" in str(spy.ask(attempt)), attempt
+    assert int(str(spy.ask("int(open('/proc/self/oom_score_adj').read())"))) >= 500, "the first to go"
+
+
+def test_it_reaches_nothing_by_way_of_proc_links_or_descriptors(spy: Worker) -> None:
+    for attempt in (
+        "open('/proc/1/mem', 'r+b')",
+        "os.readlink('/proc/1/fd/1')",
+        "os.open('/proc/1/fd/1', os.O_WRONLY)",
+        "os.listdir('/proc/1/root/')",
+        "open('/proc/1/exe', 'r+b')",
+        "open(os.readlink('/proc/self/exe'), 'r+b')",
+        "os.link('/usr/bin/env', '/tmp/env')",
+        "os.link('/opt/environment/pyvenv.cfg', '/app/x')",
+        "os.rename('/app', '/tmp/app')",
+        "os.kill(1, 9)",
+        "os.kill(1, 15)",
+        "open('/proc/self/cwd/../root/.ssh/id_rsa')",
+    ):
+        assert "Error" in str(spy.ask(attempt)), attempt
+    assert spy.do("os.symlink('/proc/1/root/root', '/app/up')\nfound = os.path.exists('/app/up')") is False
+    kept = spy.do(
+        "names = [os.readlink(f'/proc/self/fd/{n}') for n in range(3, 64) if os.path.islink(f'/proc/self/fd/{n}')]\n"
+        "found = [name for name in names if not name.startswith('socket:')]"
+    )
+    assert kept == [], "nothing of the birth, of the control groups, of the plan"
+    assert fetch(spy.worker, "/") == "ready", "signals to its whole group, pid 1 in it, did not end it"
+
+
+def test_a_setuid_program_gives_nothing(spy: Worker) -> None:
+    programs = [str(p) for p in Path("/usr/bin").iterdir() if p.is_file() and p.stat().st_mode & 0o4000]
+    assert programs, "Debian has su and others"
+    for program in programs[:4]:
+        ids = spy.do(
+            f"p = subprocess.Popen([{program!r}], stdin=subprocess.PIPE, stdout=-3, stderr=-3)\n"
+            "status = open(f'/proc/{p.pid}/status').read()\np.kill()\n"
+            "found = [line.split()[1:] for line in status.splitlines() if line.startswith(('Uid', 'CapEff'))]"
+        )
+        assert ids == [["1000"] * 4, ["0000000000000000"]], program
 
 
 def test_it_has_sockets_of_the_internet_alone(spy: Worker) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import itertools
 import os
 import platform
 import signal
@@ -23,6 +22,7 @@ from apps.spaces import plans
 from apps.spaces.logs import read_log
 from apps.spaces.models import Plan
 from tests.running_agent import RunningAgent, bare_environment, ensure, sleeping_space, wait_until
+from tests.security.leftovers import BURN, DAEMON, STUBBORN, new_seconds, sleepers
 from tests.security.spy import SPY, WAYS, Worker, space_of
 
 pytestmark = [
@@ -217,13 +217,6 @@ found >>= 20
 MEMORY = (
     "import mmap\nheld = mmap.mmap(-1, 260 * 2**20)\nfor n in range(0, len(held), 4096): held[n] = 1\nfound = 'held'"
 )
-BURN = """
-for _ in range(os.cpu_count() + 1):
-    if os.fork() == 0:
-        os.dup2(os.open("/dev/null", os.O_RDWR), 1)
-        while True: pass
-found = "burning"
-"""
 LOG = "for _ in range(700): sys.stdout.write('x' * 4095 + '\\n')\nfound = 1"
 
 
@@ -253,31 +246,9 @@ def burns(way: str) -> tuple[int, float]:
     return found
 
 
-STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + SPY
-DAEMON = """
-if os.fork() == 0:
-    os.setsid()
-    if os.fork() == 0:
-        os.dup2(os.open("/dev/null", os.O_RDWR), 1)
-        os.execv("/bin/sleep", ["sleep", "{seconds}"])
-    os._exit(0)
-found = os.wait()[1]
-"""
-_seconds = itertools.count(700_000 + os.getpid() * 10)
-
-
-def sleepers(seconds: int) -> list[int]:
-    found = []
-    for entry in Path("/proc").iterdir():
-        with contextlib.suppress(OSError):
-            if entry.name.isdigit() and (entry / "cmdline").read_bytes() == b"sleep\0%d\0" % seconds:
-                found.append(int(entry.name))
-    return found
-
-
 def outlives(ways: Sequence[str]) -> list[int]:
     """What is left of workers that ignore SIGTERM and have a daemon, once they were stopped. It is ended."""
-    seconds = next(_seconds)
+    seconds = new_seconds()
     spaces = [space_of(way, STUBBORN) for way in ways]
     for space in spaces:
         assert Worker(space).do(DAEMON.format(seconds=seconds)) == 0
