@@ -292,7 +292,7 @@ class Workers:
 
 
 async def _ensure_worker(space_id: int) -> runtime.RunningWorker:
-    """As the agent's own, which is waited for while it is away. Whoever asks for the Space meanwhile shares this wait."""
+    """As the agent's own, which is waited for while it is away. All who ask for the Space meanwhile share this wait."""
     now = asyncio.get_running_loop().time
     away_since, pause = None, FIRST_PAUSE_SECONDS
     while True:
