@@ -10,6 +10,7 @@ from django.views.decorators.http import require_safe
 
 from apps.runtime.models import Worker
 from apps.spaces.models import Space, Stage
+from portal.remedies import remedy
 from portal.status import service_checks
 
 SPACES = prometheus_client.Gauge("portico_spaces", "Spaces by stage.", ["stage"])
@@ -24,11 +25,16 @@ def healthz(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 def readyz(request: HttpRequest) -> JsonResponse:
-    """200 when database, broker, agent and disk are all there, else 503, naming each."""
+    """200 when database, broker, agent and disk are all there, else 503, naming each and saying what to do about those
+    that fail. Anybody may ask, so details (addresses, paths) are for the admin's health page."""
     checks = service_checks()
     ready = all(c["ok"] for c in checks)
     return JsonResponse(
-        {"ready": ready, "checks": {c["name"]: "ok" if c["ok"] else "failing" for c in checks}},
+        {
+            "ready": ready,
+            "checks": {c["name"]: "ok" if c["ok"] else "failing" for c in checks},
+            **({} if ready else {"reasons": {c["name"]: remedy(c["name"]) for c in checks if not c["ok"]}}),
+        },
         status=200 if ready else 503,
     )
 

@@ -130,7 +130,10 @@ def _agent_answer() -> dict[str, Any] | str:
 
 
 def _disk() -> dict[str, Any]:
-    free = shutil.disk_usage(settings.PORTICO_DATA).free
+    try:
+        free = shutil.disk_usage(settings.PORTICO_DATA).free
+    except OSError as error:
+        return check("disk", False, f"the data folder cannot be read: {error}")
     writable = os.access(settings.PORTICO_DATA, os.W_OK)
     return check("disk", writable and free > FREE_BYTES_NEEDED, f"{free / 1024**3:.1f} GiB free on the data folder")
 

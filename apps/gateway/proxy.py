@@ -18,6 +18,7 @@ from apps.gateway.bodies import Body, BodyTooLarge, ClientGone
 from apps.gateway.requests import IDEMPOTENT_METHODS, Request
 from apps.gateway.routes import Route
 from apps.gateway.workers import NoSocket, Pool, Workers
+from apps.runtime.client import AgentUnavailable
 from apps.spaces.models import SDK
 
 log = structlog.get_logger(__name__)
@@ -110,12 +111,12 @@ async def proxy_http(
             async with _ask(request, pool, headers, body) as response:
                 await _pass_back(response, answer)
             return
-        except (aiohttp.ClientError, NoSocket) as error:
+        except (aiohttp.ClientError, NoSocket, AgentUnavailable) as error:
             if answer.started:
                 raise BrokenAnswer(str(error)) from error
-            gone = is_gone(error, pool)
-            if gone:
-                workers.forget(route.space_id, pool.worker.id)
+            gone = give_up(error, workers, route, pool)
+            if attempt == 2 and isinstance(error, AgentUnavailable):
+                raise
             if attempt == 2 or not _may_repeat(error, request, body):
                 reason = error.__cause__
                 if isinstance(reason, BodyTooLarge | ClientGone):
@@ -132,14 +133,21 @@ async def proxy_http(
             return
 
 
-def is_gone(error: Exception, pool: Pool) -> bool:
-    """Whether to look for a worker anew after this error. Of several the one that the visitor is with is left only when
-    nothing listens there any more; an app may close a connection and live."""
-    return _never_arrived(error) or not pool.peers
+def give_up(error: Exception, workers: Workers, route: Route, pool: Pool) -> bool:
+    """Whether to look for a worker anew after this error; the one that failed is then not used any more. Of several the
+    one that the visitor is with is left only when nothing listens there any more; an app may close a connection and
+    live. Without the agent nobody knows, and it is asked again."""
+    if isinstance(error, AgentUnavailable):
+        workers.doubt(route.space_id)
+        return True
+    gone = _never_arrived(error) or not pool.peers
+    if gone:
+        workers.forget(route.space_id, pool.worker.id)
+    return gone
 
 
 def _never_arrived(error: Exception) -> bool:
-    return isinstance(error, aiohttp.ClientConnectorError | NoSocket)
+    return isinstance(error, aiohttp.ClientConnectorError | NoSocket | AgentUnavailable)
 
 
 def _may_repeat(error: Exception, request: Request, body: Body) -> bool:

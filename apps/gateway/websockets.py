@@ -6,16 +6,18 @@ Each direction awaits the other side's writing before it reads on, so a slow rea
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 
 import aiohttp
 import structlog
 from asgiref.typing import ASGIReceiveCallable, ASGISendCallable, WebSocketScope
 
 from apps.gateway import affinity
-from apps.gateway.proxy import is_gone, upstream_headers, upstream_url
+from apps.gateway.proxy import give_up, upstream_headers, upstream_url
 from apps.gateway.requests import Request
 from apps.gateway.routes import Route
 from apps.gateway.workers import NoSocket, Pool, Workers
+from apps.runtime.client import AgentUnavailable
 
 log = structlog.get_logger(__name__)
 
@@ -57,8 +59,9 @@ async def proxy_websocket(
         apps.runtime.client.StartRefused, AgentUnavailable, TimeoutError: as `Workers.find`.
     """
     for attempt in (1, 2):
-        async with pool.use():
+        async with AsyncExitStack() as stack:
             try:
+                await stack.enter_async_context(pool.use())
                 async with asyncio.timeout(HANDSHAKE_SECONDS):
                     upstream = await pool.session.ws_connect(
                         upstream_url(request, pool),
@@ -72,10 +75,8 @@ async def proxy_websocket(
                 log.info("app refused a websocket", space=route.slug, error=str(error))
                 await close(send, POLICY)
                 return
-            except (aiohttp.ClientError, NoSocket) as error:
-                gone = is_gone(error, pool)
-                if gone:
-                    workers.forget(route.space_id, pool.worker.id)
+            except (aiohttp.ClientError, NoSocket, AgentUnavailable) as error:
+                gone = give_up(error, workers, route, pool)
                 if attempt == 2:
                     log.info("app did not answer a websocket", space=route.slug, error=repr(error))
                     await close(send, TRY_AGAIN)

@@ -30,6 +30,10 @@ IDLE_SECONDS = 4.0
 """Shorter than uvicorn's own 5 s, so that a request hardly ever meets a connection that is being closed."""
 CONNECT_SECONDS = 10.0
 REASK_SECONDS = 0.5
+AGENT_AWAY_SECONDS = 15.0
+"""How long an agent that does not answer is asked again: it is starting, or being started again."""
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 1.0
+"""Between two attempts to reach it; doubled from the first on, as there may be many Spaces that wait for it."""
 FORGET_SECONDS = 30.0
 
 
@@ -188,7 +192,7 @@ class Workers:
             TimeoutError: not ready in time.
             TooManyWaiting: too many requests wait already.
             apps.runtime.client.StartRefused: it cannot be started now; `stage` and `message` say why.
-            apps.runtime.client.AgentUnavailable: the agent does not answer.
+            apps.runtime.client.AgentUnavailable: the agent does not answer, for `AGENT_AWAY_SECONDS` now.
         """
         if pool := self.ready(route):
             return pool
@@ -213,7 +217,7 @@ class Workers:
         if known is not None:
             known.doubted = False
         try:
-            worker = await runtime.ensure_worker(space_id, timeout=WAKE_SECONDS)
+            worker = await _ensure_worker(space_id)
         except (runtime.StartRefused, TimeoutError):
             self.forget(space_id)
             raise
@@ -285,6 +289,21 @@ class Workers:
         pools, self._pools = [pool for first in self._pools.values() for pool in _all(first)], {}
         for pool in pools:
             await pool.close()
+
+
+async def _ensure_worker(space_id: int) -> runtime.RunningWorker:
+    """As the agent's own, which is waited for while it is away. All who ask for the Space meanwhile share this wait."""
+    now = asyncio.get_running_loop().time
+    away_since, pause = None, FIRST_PAUSE_SECONDS
+    while True:
+        try:
+            return await runtime.ensure_worker(space_id, timeout=WAKE_SECONDS)
+        except runtime.AgentUnavailable:
+            away_since = now() if away_since is None else away_since
+            if now() + pause > away_since + AGENT_AWAY_SECONDS:
+                raise
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
 
 def _all(first: Pool | None) -> tuple[Pool, ...]:

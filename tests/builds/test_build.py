@@ -101,6 +101,13 @@ def test_requirements_that_cannot_be_met_are_told_in_plain_words(
     assert not list((data / "environments").glob("*.part")) and not list((data / "deployments").glob("[0-9.]*"))
 
 
+def test_an_sdk_version_that_does_not_exist_is_told_with_its_name(space: Space) -> None:
+    commit(space, {"README.md": "---\nsdk: gradio\nsdk_version: 0.0.99\n---\n", "app.py": ""})
+    assert build(space).state == Build.State.FAILED
+    assert space.stage == Stage.BUILD_ERROR
+    assert "gradio" in space.stage_message and "0.0.99" in space.stage_message, space.stage_message
+
+
 def test_wrong_front_matter_is_a_config_error_with_its_line(space: Space) -> None:
     commit(space, {"README.md": "---\nsdk: python\ncolorTo: beige\n---\n", "app.py": ""})
     build(space)

@@ -64,6 +64,12 @@ def test_a_python_version_that_is_not_here_is_refused_with_those_that_are(space:
     [
         ({"README.md": "---\ntitle: a\nsdk: docker\n---\n"}, Stage.CONFIG_ERROR, "README.md, line 3"),
         ({"README.md": front(app_file="gone.py"), "other.py": ""}, Stage.CONFIG_ERROR, "other.py"),
+        (
+            {"README.md": front(sdk="gradio", sdk_version="latest"), "app.py": ""},
+            Stage.CONFIG_ERROR,
+            "README.md, line 3",
+        ),
+        ({"README.md": front(sdk="gradio", sdk_version="'>=5; x'"), "app.py": ""}, Stage.CONFIG_ERROR, "sdk_version"),
         ({"notes.txt": ""}, Stage.NO_APP_FILE, "app.py"),
         ({"README.md": front(sdk="static"), "app.py": ""}, Stage.NO_APP_FILE, "index.html"),
         ({"app.py": "", "requirements.txt": "numpy\n-e ."}, Stage.CONFIG_ERROR, "requirements.txt, line 2"),

@@ -21,7 +21,7 @@ from asgiref.sync import sync_to_async
 from apps.accounts.models import User
 from apps.builds.models import Build, Deployment
 from apps.gateway import asgi, workers
-from apps.runtime.client import RunningWorker, StartRefused, WorkerGone
+from apps.runtime.client import AgentUnavailable, RunningWorker, StartRefused, WorkerGone
 from apps.spaces.models import Space, Stage
 from apps.spaces.services import create_space
 from tests.gateway.upstream import make_app
@@ -31,7 +31,7 @@ names = itertools.count(1)
 
 @dataclass
 class StandInAgent:
-    """What `apps.runtime.client` answers in these tests."""
+    """What `apps.runtime.client` answers in these tests. While `away` it does not answer at all."""
 
     ports: dict[int, int] = field(default_factory=dict)
     refusals: dict[int, StartRefused] = field(default_factory=dict)
@@ -41,9 +41,12 @@ class StandInAgent:
     ensured: list[int] = field(default_factory=list)
     activity: list[dict[int, int]] = field(default_factory=list)
     sockets: int = 0
+    away: bool = False
 
     async def ensure_worker(self, space_id: int, *, timeout: float) -> RunningWorker:
         self.ensured.append(space_id)
+        if self.away:
+            raise AgentUnavailable("no such file")
         if space_id in self.held:
             await self.held[space_id].wait()
         if space_id in self.refusals:
@@ -59,6 +62,8 @@ class StandInAgent:
         del self.workers[worker.id]
 
     async def worker_sockets(self, worker_id: UUID, count: int) -> list[socket.socket]:
+        if self.away:
+            raise AgentUnavailable("no such file")
         if worker_id not in self.workers:
             raise WorkerGone("gone")
         self.sockets += count
@@ -69,6 +74,15 @@ class StandInAgent:
 
     async def report_activity(self, open_requests: Mapping[int, int]) -> None:
         self.activity.append(dict(open_requests))
+
+
+async def without_connections(space: Space) -> None:
+    """Close what the gateway has open to the Space's worker, and its sockets in reserve."""
+    pool = asgi.current().workers._pools[space.pk]
+    await pool.session.connector.close()  # type: ignore[union-attr]
+    for spare in pool._spare:
+        spare.close()
+    pool._spare.clear()
 
 
 @pytest.fixture

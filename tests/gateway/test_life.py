@@ -16,7 +16,7 @@ from apps.runtime.client import StartRefused
 from apps.spaces.models import Space
 from apps.spaces.services import delete_space, rename_space, set_visibility, withhold_space
 from tests.gateway.asgi_client import ask, begin, get, websocket
-from tests.gateway.conftest import MakeSpace, StandInAgent, deploy
+from tests.gateway.conftest import MakeSpace, StandInAgent, deploy, without_connections
 
 pytestmark = pytest.mark.django_db(transaction=True)
 NAVIGATION = {"Accept": "text/html", "Sec-Fetch-Mode": "navigate"}
@@ -104,6 +104,76 @@ async def test_why_a_space_does_not_run_is_said(
 async def test_a_paused_space_is_not_started(make_space: MakeSpace, agent: StandInAgent) -> None:
     made = await sync_to_async(make_space)(stage="PAUSED")
     assert (await get(made.host, "/x")).json()["stage"] == "PAUSED" and agent.ensured == []
+
+
+async def test_while_the_agent_starts_a_visitor_waits_for_it_as_for_a_wake(
+    space: Space, agent: StandInAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asgi, "PAGE_PATIENCE_SECONDS", 0.1)
+    agent.away = True
+    asking = [begin("GET", space.host, "/x") for _ in range(20)]
+    page = await get(space.host, "/", headers=NAVIGATION)
+    assert page.status == 503 and "Waking up" in page.text and "/.portico/ready" in page.text
+    await until(lambda: len(agent.ensured) >= 2)
+    assert not any(e.status for e in asking)
+    assert len(agent.ensured) < len(asking), "one attempt at a time, however many wait"
+    agent.away = False
+    for exchange in (*asking, begin("GET", space.host, "/.portico/ready")):
+        await exchange.end()
+        assert exchange.status == 200
+    assert (await get(space.host, "/", headers=NAVIGATION)).status == 200
+
+
+async def test_an_agent_that_stays_away_is_told_and_so_is_when_to_come_back(
+    space: Space, agent: StandInAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "AGENT_AWAY_SECONDS", 0.25)
+    agent.away = True
+    for target in ("/x", "/.portico/ready"):
+        answer = await get(space.host, target)
+        assert answer.status == 503 and answer.get("retry-after") and answer.json()["error"] == "unavailable"
+    assert (await websocket(space.host, "/socket").hear())["type"] == "websocket.close"
+    monkeypatch.setattr(workers, "MAX_WAITING", 2)
+    monkeypatch.setattr(workers, "AGENT_AWAY_SECONDS", 15.0)
+    waiting = [begin("GET", space.host, "/x") for _ in range(2)]
+    await until(lambda: asgi.current().workers._waiting.get(space.pk) == 2)
+    assert (await get(space.host, "/x")).status == 429, "requests do not pile up"
+    agent.away = False
+    for exchange in waiting:
+        await exchange.end()
+        assert exchange.status == 200
+
+
+@pytest.mark.parametrize("kind", ["request", "websocket"])
+async def test_a_restart_of_the_agent_is_not_seen_by_who_can_wait(space: Space, agent: StandInAgent, kind: str) -> None:
+    assert (await get(space.host, "/x")).status == 200
+    agent.end(space.pk)  # its workers end with it
+    agent.away = True
+    await without_connections(space)
+    before = len(agent.ensured)
+    if kind == "request":
+        posted = begin("POST", space.host, "/x", body=b"not sent twice")
+        await until(lambda: len(agent.ensured) > before)
+        agent.away = False
+        await posted.end()
+        assert posted.status == 200
+    else:
+        socket = websocket(space.host, "/socket")
+        await until(lambda: len(agent.ensured) > before)
+        agent.away = False
+        assert (await socket.hear())["type"] == "websocket.accept"
+        socket.hang_up(1000)
+        await asyncio.wait_for(socket.task, 10)
+
+
+async def test_a_websocket_to_a_worker_that_was_replaced_reaches_the_new_one(space: Space, agent: StandInAgent) -> None:
+    assert (await get(space.host, "/x")).status == 200
+    agent.end(space.pk)
+    await without_connections(space)
+    socket = websocket(space.host, "/socket")
+    assert (await socket.hear())["type"] == "websocket.accept"
+    socket.hang_up(1000)
+    await asyncio.wait_for(socket.task, 10)
 
 
 async def test_a_client_that_goes_away_while_it_wakes_frees_its_place(space: Space, agent: StandInAgent) -> None:

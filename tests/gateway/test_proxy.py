@@ -7,7 +7,7 @@ import pytest
 
 from apps.spaces.models import Space
 from tests.gateway.asgi_client import ask, begin, get
-from tests.gateway.conftest import StandInAgent
+from tests.gateway.conftest import StandInAgent, without_connections
 
 Upstream = tuple[int, dict[str, Any]]
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -166,13 +166,7 @@ async def test_an_idempotent_request_is_repeated_once_and_others_are_not(space: 
 async def test_a_worker_that_was_replaced_is_found_again(space: Space, agent: StandInAgent) -> None:
     assert (await get(space.host, "/x")).status == 200
     agent.end(space.pk)
-    from apps.gateway.asgi import current
-
-    pool = current().workers._pools[space.pk]
-    await pool.session.connector.close()  # type: ignore[union-attr]
-    for spare in pool._spare:
-        spare.close()
-    pool._spare.clear()
+    await without_connections(space)
     assert (await ask("POST", space.host, "/x", body=b"not sent twice")).status == 200
     assert agent.ensured == [space.pk, space.pk]
 
