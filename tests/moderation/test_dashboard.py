@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 from channels.db import database_sync_to_async
-from channels.testing import WebsocketCommunicator
 from django.contrib.auth.models import AnonymousUser
 from django.test import Client
 
@@ -14,6 +13,7 @@ from apps.moderation.consumers import NOT_FOUND, QueueConsumer
 from apps.moderation.models import AuditEntry, Report
 from apps.spaces import events
 from apps.spaces.models import Space
+from tests.patient_socket import PatientSocket
 
 
 def test_nobody_but_moderators_finds_these_rooms(client: Client, report: Report, ada: User) -> None:
@@ -68,8 +68,8 @@ def test_nonsense_verbs_lead_back(client: Client, report: Report, mona: User) ->
     assert not AuditEntry.objects.exists()
 
 
-async def _connect(user: Any) -> WebsocketCommunicator:
-    socket = WebsocketCommunicator(QueueConsumer.as_asgi(), "/ws/moderation/")
+async def _connect(user: Any) -> PatientSocket:
+    socket = PatientSocket(QueueConsumer.as_asgi(), "/ws/moderation/")
     socket.scope["user"] = user
     assert (await socket.connect())[0]
     return socket

@@ -8,7 +8,6 @@ import pytest
 from asgiref.sync import sync_to_async
 from channels.auth import AuthMiddlewareStack
 from channels.routing import URLRouter
-from channels.testing import WebsocketCommunicator
 from django.test import Client
 
 from apps.accounts.models import User
@@ -19,11 +18,12 @@ from apps.spaces.logs import LogWriter
 from apps.spaces.models import Space, Stage
 from apps.spaces.stages import set_stage
 from portal.routing import websocket_urlpatterns
+from tests.patient_socket import PatientSocket
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def talk(space: Space, user: Any = None, client: Client | None = None) -> WebsocketCommunicator:
+def talk(space: Space, user: Any = None, client: Client | None = None) -> PatientSocket:
     """A socket of somebody who signed in as `user`, or of whoever `client` is."""
     if client is None:
         client = Client()
@@ -31,7 +31,7 @@ def talk(space: Space, user: Any = None, client: Client | None = None) -> Websoc
             client.force_login(user)
     cookies = "; ".join(f"{name}={morsel.value}" for name, morsel in client.cookies.items())
     headers = [(b"cookie", cookies.encode())] if cookies else []
-    return WebsocketCommunicator(
+    return PatientSocket(
         AuthMiddlewareStack(URLRouter(websocket_urlpatterns)), f"/ws/spaces/{space.slug}/", headers=headers
     )
 
