@@ -21,6 +21,7 @@ import io
 import tempfile
 from collections.abc import Callable
 from functools import partial
+from http import HTTPStatus
 from typing import IO, Any
 
 import daphne.server  # first: it installs the reactor that runs on asyncio  # isort: skip
@@ -58,6 +59,7 @@ WEBSOCKET_CONNECT_SECONDS = 80
 MESSAGES_AHEAD = 16
 GONE_SECONDS = 0.1
 BACKLOG = 1024
+STATUSES = frozenset(HTTPStatus)
 
 
 def body_limit(host: str, path: str) -> int:
@@ -159,6 +161,12 @@ class Request(WebRequest):
         """The body, for the application to read piece by piece; Daphne itself finds an empty one."""
         self.spool, self.content = self.content, io.BytesIO()
         return self.spool
+
+    def setResponseCode(self, code: int, message: bytes | None = None) -> None:
+        """With the reason that the standard library knows: for many a status Twisted says "Unknown Status"."""
+        if message is None and code in STATUSES:
+            message = HTTPStatus(code).phrase.encode()
+        super().setResponseCode(code, message)
 
     def handle_reply(self, message: Any) -> None:
         if message["type"] == "http.response.start" and self.channel is not None and not self.finished:

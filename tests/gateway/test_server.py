@@ -54,7 +54,8 @@ async def application(scope, receive, send):
             open(os.environ["SENT"], "w").write(str(sent))
     body = json.dumps(said).encode()
     length = [] if scope["path"] == "/break" else [(b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": 200, "headers": length})
+    status = int(scope["path"][8:]) if scope["path"].startswith("/status/") else 200
+    await send({"type": "http.response.start", "status": status, "headers": length})
     if scope["path"] == "/break":
         await send({"type": "http.response.body", "body": b"half", "more_body": True})
         await send({"type": "portico.abort"})
@@ -115,6 +116,12 @@ def test_a_form_over_the_limit_is_refused_and_an_upload_of_that_size_is_not(port
     for host, path in ((b"localhost", b"/run/a/b/x"), (b"a-b.spaces.localhost:8000", b"/x")):
         taken = talk(port, head % (path, host, len(body)) + body)
         assert taken.startswith(b"HTTP/1.1 200 ") and b'"size": 2097152' in taken
+
+
+def test_a_status_has_its_reason(port: int) -> None:
+    for status, line in ((422, b"422 Unprocessable Entity"), (429, b"429 Too Many Requests"), (299, b"299 Unknown")):
+        answer = talk(port, b"GET /status/%d HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n" % status)
+        assert answer.startswith(b"HTTP/1.1 " + line)
 
 
 def test_a_body_is_counted_when_nothing_is_declared(port: int) -> None:
