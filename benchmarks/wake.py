@@ -148,9 +148,9 @@ def uploads(portal: RunningPortal, folder: Path) -> list[float]:
     found = []
     with httpx.Client(base_url=portal.url, follow_redirects=True, timeout=60) as browser:
         browser.get("/accounts/login/")
-        sent = {"login": ADMIN[0], "password": ADMIN[1], "csrfmiddlewaretoken": browser.cookies["csrftoken"]}
+        sent = {"login": ADMIN[0], "password": ADMIN[1], "csrfmiddlewaretoken": browser.cookies["portico_csrf"]}
         browser.post("/accounts/login/", data=sent).raise_for_status()
-        token = browser.cookies["csrftoken"]
+        token = browser.cookies["portico_csrf"]
         headers = {"X-CSRFToken": token}
         for number in range(TIMES):
             began = time.perf_counter()
@@ -159,7 +159,8 @@ def uploads(portal: RunningPortal, folder: Path) -> list[float]:
                 browser.put(f"/uploads/{upload}/files/{path.name}", headers=headers, content=path.read_bytes())
             sent = {"name": f"uploaded{number}", "sdk": "gradio", "visibility": "public", "upload": upload,
                     "csrfmiddlewaretoken": token}  # fmt: skip
-            browser.post("/new-space", data=sent, follow_redirects=False).raise_for_status()
+            answer = browser.post("/new-space", data=sent, follow_redirects=False)
+            assert answer.status_code == 302, answer.text[:2000]
             runtime = f"/api/spaces/{ADMIN[0]}/uploaded{number}/runtime"
             while (stage := browser.get(runtime).json()["stage"]) != "RUNNING":
                 assert stage in {"BUILDING", "APP_STARTING"}, stage

@@ -147,6 +147,9 @@ class Spawner(Protocol):
     def usage(self) -> dict[str, float | None]:
         """`memory_bytes` and `cpu_seconds` used, None where not counted."""
 
+    def waiting_seconds(self) -> float:
+        """For how long its threads have waited for a processor, all together; 0 where that is not counted."""
+
     def get_state(self) -> dict[str, Any]:
         """What another process needs to find and end it; JSON."""
 
@@ -323,6 +326,9 @@ class BubblewrapSpawner:
 
     def describe_start(self) -> str:
         return f"by a fresh interpreter{without_egress(self.why_no_link)}"
+
+    def waiting_seconds(self) -> float:
+        return self._cgroup.waiting_seconds() if self._cgroup is not None else 0.0
 
     def usage(self) -> dict[str, float | None]:
         if self._cgroup is None:

@@ -92,6 +92,16 @@ class Cgroup:
         nanoseconds = self._number("cpuacct", "cpuacct.usage")
         return None if nanoseconds is None else nanoseconds / 1e9
 
+    def waiting_seconds(self) -> float:
+        """For how long the threads that are in it now would have run, had a processor been free: their run delay,
+        summed (Documentation/scheduler/sched-stats.rst, /proc/PID/schedstat)."""
+        nanoseconds = 0
+        for pid in self.pids():
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                for thread in Path(f"/proc/{pid}/task").iterdir():
+                    nanoseconds += int((thread / "schedstat").read_text().split()[1])
+        return nanoseconds / 1e9
+
     def out_of_memory_kills(self) -> int:
         """How many of its processes the kernel has killed because the group's memory was used up."""
         name = "memory.events" if self.version == 2 else "memory.oom_control"

@@ -67,7 +67,7 @@ class Keeper:
         self._failures = 0
         self._active_at = time.monotonic()
         self._asked = 0
-        self._look: tuple[list[Live], float, float] | None = None
+        self._look: tuple[list[Live], float, float, float] | None = None
         self._log: LogWriter | None = None
         self._replicas = Replicas(self.serving, self._bring_up, self._note)
         self._background: set[asyncio.Task[None]] = set()
@@ -158,9 +158,9 @@ class Keeper:
         return self.unused_seconds > self.sleep_seconds > 0
 
     def is_working(self) -> bool:
-        """Whether its workers use processor time, all together, as one does that works on a job; also while that is
-        not known yet: ask again. Not beyond `LONGEST_JOB_SECONDS`."""
-        lives, now, used = list(self.serving), time.monotonic(), 0.0
+        """Whether its workers use processor time, or wait for some on a busy machine, all together, as one does that
+        works on a job; also while that is not known yet: ask again. Not beyond `LONGEST_JOB_SECONDS`."""
+        lives, now, used, waited = list(self.serving), time.monotonic(), 0.0, 0.0
         if not lives or self.unused_seconds > self.sleep_seconds + LONGEST_JOB_SECONDS:
             return False
         for live in lives:
@@ -168,14 +168,16 @@ class Keeper:
             if seconds is None:
                 return False
             used += seconds
+            waited += live.spawner.waiting_seconds()
         if self._look is None or self._look[0] != lives:
-            self._look = lives, now, used
+            self._look = lives, now, used, waited
             return True
-        _, at, before = self._look
+        _, at, used_before, waited_before = self._look
         if now - at < LOOK_SECONDS:
             return True
-        self._look = lives, now, used
-        return used - before > BUSY_CPUS * (now - at)
+        self._look = lives, now, used, waited
+        # What threads that have ended had waited is counted no more.
+        return used - used_before + max(0.0, waited - waited_before) > BUSY_CPUS * (now - at)
 
     async def sleep_if_idle(self, after: float | None = None) -> None:
         """End the workers unless somebody came meanwhile.

@@ -181,6 +181,9 @@ class ForkSpawner:
     def describe_start(self) -> str:
         return f"by a fork of its Environment's zygote{without_egress(self.why_no_link)}"
 
+    def waiting_seconds(self) -> float:
+        return self._cgroup.waiting_seconds() if self._cgroup is not None else 0.0
+
     def usage(self) -> dict[str, float | None]:
         if self._cgroup is None:
             return {"memory_bytes": None, "cpu_seconds": None}
@@ -264,6 +267,9 @@ class WorkerSpawner:
 
     def usage(self) -> dict[str, float | None]:
         return self._way.usage()
+
+    def waiting_seconds(self) -> float:
+        return self._way.waiting_seconds()
 
     def get_state(self) -> dict[str, Any]:
         return {**self._way.get_state(), "way": "fresh" if self.why_fresh else "fork", "why_fresh": self.why_fresh}
