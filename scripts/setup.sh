@@ -59,6 +59,11 @@ if ! suits "$venv/bin/python"; then
     "$python" -m venv "$venv"
 fi
 
+# Where PYTHONDONTWRITEBYTECODE is set, as in many container images, each process would compile Django and all the rest
+# for itself, which takes seconds. What cannot be compiled or written (packages carry files of other Pythons, a checkout
+# may be read-only) is left to that.
+compile() { "$venv/bin/python" -m compileall -q "$@" >/dev/null || true; }
+
 requirements=requirements.txt
 [ "$goal" = test ] && requirements=requirements-dev.txt
 stamp="$venv/.compiled-$goal-$(cat requirements*.txt constraints.txt | cksum | tr -d ' ')"
@@ -67,12 +72,10 @@ if [ ! -e "$stamp" ]; then
     uv=$(sed -n 's/^\(uv==[0-9.]*\).*/\1/p' requirements.txt)
     "$venv/bin/python" -m pip install -q --disable-pip-version-check "$uv"
     "$venv/bin/uv" pip install -q --python "$venv/bin/python" -r "$requirements" -c constraints.txt
-    # Where PYTHONDONTWRITEBYTECODE is set, as in many container images, each process would compile Django and all the
-    # rest for itself, which takes seconds.
-    "$venv/bin/python" -m compileall -q -j 0 "$venv/lib" >/dev/null || true # some packages carry files of other Pythons
+    compile -j 0 "$venv/lib"
     touch "$stamp"
 fi
-"$venv/bin/python" -m compileall -q apps portal
+compile apps portal
 
 if [ "$goal" = test ]; then
     if [ ! -e embed_js/node_modules/.package-lock.json ] ||

@@ -63,19 +63,3 @@ def lent_agent(kept_agents: None, transactional_db: None) -> Iterator[Callable[.
 
     with contextlib.ExitStack() as stack:
         yield lambda **settings: stack.enter_context(shared(kept(**settings)))
-
-
-@pytest.fixture(scope="module")
-def agent_of_file(kept_agents: None) -> RunningAgent:
-    from tests.running_agent import kept
-
-    return kept()
-
-
-@pytest.fixture
-def shared_agent(agent_of_file: RunningAgent, transactional_db: None) -> Iterator[RunningAgent]:
-    """One agent for all tests of a file; what a test started is ended with it."""
-    from tests.running_agent import shared
-
-    with shared(agent_of_file):
-        yield agent_of_file

@@ -103,7 +103,7 @@ class RunningAgent:
         return self.process is not None and self.process.poll() is None
 
     def _answers(self) -> bool:
-        assert self.process is not None and self.process.poll() is None, "it ended"
+        assert self.is_running, "it ended"
         with contextlib.suppress(client.AgentUnavailable):
             asyncio.run(client.agent_status())
             return True

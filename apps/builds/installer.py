@@ -297,8 +297,8 @@ def _group(limits: Limits) -> Iterator[cgroups.Cgroup | None]:
 
 
 def _groups() -> str:
-    """What the names of this portal's begin with, to be told from another's on the same machine."""
-    return f"portico-builds-{hashlib.sha256(str(settings.PORTICO_DATA).encode()).hexdigest()[:12]}-"
+    """What the names of this portal's begin with."""
+    return f"portico-builds-{cgroups.mark(settings.PORTICO_DATA)}-"
 
 
 def sweep_groups() -> None:
@@ -308,8 +308,7 @@ def sweep_groups() -> None:
         with held(name) as is_dead:
             if is_dead:
                 hierarchy = cgroups.find(name)
-                for group in hierarchy.groups().values():
-                    group.remove()
+                hierarchy.clear()
                 hierarchy.remove()
 
 

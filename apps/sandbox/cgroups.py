@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import signal
 import time
@@ -197,6 +198,11 @@ class Hierarchy:
             for name in names
         }
 
+    def clear(self) -> None:
+        """End and delete every group that exists: nobody looks after them any more."""
+        for group in self.groups().values():
+            group.remove()
+
     def remove(self) -> None:
         """Delete the parent folders; those with groups left in them stay."""
         for folder in dict.fromkeys(self.folders.values()):
@@ -206,6 +212,11 @@ class Hierarchy:
 
 def _subfolders(parent: Path) -> Iterable[Path]:
     return [child for child in parent.iterdir() if child.is_dir()] if parent.is_dir() else []
+
+
+def mark(data: Path) -> str:
+    """What the names of a portal's groups hold, by its data folder, to be told from another's on the same machine."""
+    return hashlib.sha256(str(data).encode()).hexdigest()[:12]
 
 
 def find(name: str, root: Path = Path("/sys/fs/cgroup")) -> Hierarchy:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -86,7 +87,10 @@ def test_status_prints_the_same_with_what_to_do(db: None, capsys: pytest.Capture
 
 @pytest.mark.integration
 @pytest.mark.django_db(transaction=True)
-def test_this_node_s_workers_zygotes_and_memory_are_shown(shared_agent: RunningAgent, client: Client) -> None:
+def test_this_node_s_workers_zygotes_and_memory_are_shown(
+    lent_agent: Callable[..., RunningAgent], client: Client
+) -> None:
+    lent_agent()
     root = User.objects.create_superuser("root-person", "", "a-good-long-password")
     client.force_login(root)
     space = sleeping_space(environment=bare_environment())

@@ -28,8 +28,7 @@ def test_two_that_share_a_processor_wait_for_each_other() -> None:
     try:
         assert group.waiting_seconds() == 0.0
         for process in busy:
-            for file in group.procs_files:
-                file.write_text(str(process.pid))
+            group.add(process.pid)
         wait_until(lambda: group.waiting_seconds() > 0.5)
     finally:
         for process in busy:

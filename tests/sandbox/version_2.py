@@ -13,6 +13,7 @@ from pathlib import Path
 
 from apps.sandbox import cgroups, launch
 from apps.sandbox.bubblewrap import Sandbox
+from tests.sandbox.bombs import ENDLESS_FORKS
 
 MIB = 1024**2
 LIMITS = cgroups.Limits(memory_bytes=64 * MIB, processes=20, cpus=0.2, disk_bytes=8 * MIB)
@@ -82,16 +83,7 @@ def processor() -> None:
         assert int(stat["nr_throttled"]) > 0
 
 
-BOMB = """
-import os
-print("ready", flush=True)
-while True:
-    try:
-        if os.fork() == 0:
-            os.setsid()
-    except OSError:
-        pass
-"""
+BOMB = 'import os\nprint("ready", flush=True)\n' + ENDLESS_FORKS
 
 
 def killing() -> None:

@@ -4,13 +4,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.running_agent import RunningAgent
+from tests.running_agent import RunningAgent, shared
 from tests.world import World, a_world
 
 
 @pytest.fixture
-def agent(shared_agent: RunningAgent) -> RunningAgent:
-    return shared_agent
+def agent(agent_of_file: RunningAgent, transactional_db: None) -> Iterator[RunningAgent]:
+    """The agent that a file has for all of its tests; what a test started is ended with it."""
+    with shared(agent_of_file):
+        yield agent_of_file
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,9 +16,11 @@ from pathlib import Path
 import pytest
 
 from apps.runtime import client
+from apps.runtime.agent.output import BURST_BYTES
 from apps.spaces.logs import read_log
 from apps.spaces.models import Space, Stage
 from tests.running_agent import RunningAgent, ensure, fetch, stage_of, wait_for_stage, wait_until
+from tests.sandbox.bombs import ENDLESS_FORKS
 from tests.security import spy
 from tests.security.leftovers import BURN, DAEMON, STUBBORN, new_seconds, processes_of, sleepers
 from tests.security.neighbour import Neighbour
@@ -143,16 +146,11 @@ def test_a_full_disk_is_its_own(agent: RunningAgent, way: str) -> None:
         assert stage_of(worker.space) == Stage.RUNNING
 
 
-FORK_BOMB = """
+FORK_BOMB = f"""
 if os.fork() == 0:
     os.setsid()
     os.dup2(os.open("/dev/null", os.O_RDWR), 1)
-    while True:
-        try:
-            if os.fork() == 0:
-                os.setsid()
-        except OSError:
-            pass
+{textwrap.indent(ENDLESS_FORKS, "    ")}
 found = "lit"
 """
 
@@ -212,6 +210,7 @@ def test_a_log_without_end_is_bounded(agent: RunningAgent, way: str, held: bool)
     with Neighbour(shares_processors=held):
         worker = Worker(space_of(way))
         assert worker.do(FLOOD) == "flooding"
+        wait_until(lambda: read_log(worker.space.pk, "run")[2] > BURST_BYTES)
         time.sleep(1)
         _, kept, end = read_log(worker.space.pk, "run")
         assert end < 1.5 * MIB

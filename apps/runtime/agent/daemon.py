@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
-import hashlib
 import os
 import shutil
 import signal
@@ -64,7 +63,7 @@ class Agent:
     def __init__(self) -> None:
         self.workers: dict[UUID, Live] = {}
         self._keepers: dict[int, Keeper] = {}
-        self._group = "portico-" + hashlib.sha256(str(settings.PORTICO_DATA).encode()).hexdigest()[:12]
+        self._group = "portico-" + cgroups.mark(settings.PORTICO_DATA)
         self._hierarchy = cgroups.Hierarchy(0)
         # Everybody may enter it, as the users that workers run as must.
         self._scratch = Path("/run", self._group) if os.geteuid() == 0 else settings.PORTICO_RUN / "scratch"
@@ -109,7 +108,7 @@ class Agent:
             await sockets.stop()
             await self._end_all()
             await self._zygotes.end()
-            await self._remove_groups()
+            await asyncio.to_thread(self._hierarchy.clear)
             await self._egress.end()
             self._hierarchy.remove()
             shutil.rmtree(self._scratch, ignore_errors=True)
@@ -274,12 +273,7 @@ class Agent:
             spawner = self._make_spawner(spec_of_former(worker))
             spawner.load_state(worker.spawner_state)
             await spawner.stop(0)
-        await self._remove_groups()
-
-    async def _remove_groups(self) -> None:
-        """End and delete what is left in this node's control groups; nobody looks after it any more."""
-        for group in self._hierarchy.groups().values():
-            await asyncio.to_thread(group.remove)
+        await asyncio.to_thread(self._hierarchy.clear)
 
 
 async def heavy_libraries(environment: Path) -> frozenset[str]:

@@ -163,19 +163,19 @@ class Keeper:
         lives, now, used, waited = list(self.serving), time.monotonic(), 0.0, 0.0
         if not lives or self.unused_seconds > self.sleep_seconds + LONGEST_JOB_SECONDS:
             return False
+        before = self._look if self._look is not None and self._look[0] == lives else None
+        if before is not None and now - before[1] < LOOK_SECONDS:
+            return True
         for live in lives:
             seconds = live.spawner.usage()["cpu_seconds"]
             if seconds is None:
                 return False
             used += seconds
             waited += live.spawner.waiting_seconds()
-        if self._look is None or self._look[0] != lives:
-            self._look = lives, now, used, waited
-            return True
-        _, at, used_before, waited_before = self._look
-        if now - at < LOOK_SECONDS:
-            return True
         self._look = lives, now, used, waited
+        if before is None:
+            return True
+        _, at, used_before, waited_before = before
         # What threads that have ended had waited is counted no more.
         return used - used_before + max(0.0, waited - waited_before) > BUSY_CPUS * (now - at)
 
