@@ -100,8 +100,10 @@ def own_user() -> None:
 
 @wall
 def proc_cover() -> None:
+    from apps.runtime.zygote import pool
     from apps.sandbox import bubblewrap
 
+    pool.PROC["hidden"] = []
     bubblewrap.READ_ONLY_PROC = bubblewrap.HIDDEN_FILES = bubblewrap.HIDDEN_FOLDERS = ()  # type: ignore[assignment]
 
 
@@ -205,11 +207,11 @@ def rlimits() -> None:
 
 @wall
 def inotify() -> None:
-    from apps.runtime.zygote import spawner
+    from apps.runtime.zygote import pool
     from apps.sandbox import launch
 
     rewrite(launch._LAUNCHER, '"max_inotify_instances": 8', '"max_inotify_instances": 64')
-    spawner.INOTIFY = {}
+    pool.PROC["limits"] = {"max_user_namespaces": 0}
 
 
 @wall
@@ -268,7 +270,7 @@ def one_user() -> None:
 def descriptors() -> None:
     from apps.runtime.zygote import pool
 
-    rewrite(pool.INSIDE / "child.py", "k.close_all_but([agent.fileno()])", "pass")
+    rewrite(pool.INSIDE / "child.py", "k.close_all_but([agent.fileno(), init.fileno()])", "pass")
 
 
 @wall

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from typing import Any
+from typing import Any, TypeVar
 
 from apps.runtime.zygote.kernel import received
 from apps.sandbox.cgroups import Cgroup
 from apps.sandbox.egress.router import Link
 
 BIRTH_SECONDS = 20.0
+Told = TypeVar("Told")
 
 
 class BirthFailed(Exception):
@@ -40,7 +41,7 @@ class Birth:
         self.ended = asyncio.Event()
         loop = asyncio.get_running_loop()
         self._outside: asyncio.Future[int] = loop.create_future()
-        self._inside: asyncio.Future[int] = loop.create_future()
+        self._inside: asyncio.Future[None] = loop.create_future()
         self._channel, self.theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._channel.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self._channel.setblocking(False)
@@ -54,9 +55,9 @@ class Birth:
         """
         return await self._until(self._outside)
 
-    async def enter(self, plan: int, output: int, files: int, *kept: int) -> int:
+    async def enter(self, plan: int, output: int, files: int, *kept: int) -> None:
         """Give it a Space, once its user is mapped, and wait until it is in its sandbox without rights, right before
-        the app's code. Returns `init`.
+        the app's code.
 
         Args:
             plan: a descriptor of the plan.
@@ -69,9 +70,9 @@ class Birth:
             OSError: it has ended.
         """
         socket.send_fds(self._channel, [b"mapped"], [plan, output, files, *kept])
-        return await self._until(self._inside)
+        await self._until(self._inside)
 
-    async def _until(self, point: asyncio.Future[int]) -> int:
+    async def _until(self, point: asyncio.Future[Told]) -> Told:
         try:
             async with asyncio.timeout(BIRTH_SECONDS):
                 return await asyncio.shield(point)
@@ -90,12 +91,12 @@ class Birth:
             return
         message = json.loads(data)
         if message.get("at") == "outside":
+            self.init = sender
             if not self._outside.done():
                 self._outside.set_result(sender)
         elif message.get("at") == "inside":
-            self.init = sender
             if not self._inside.done():
-                self._inside.set_result(sender)
+                self._inside.set_result(None)
         elif "error" in message:
             self._fail(message["error"])
         else:

@@ -19,7 +19,7 @@ ALWAYS = (
 )  # fmt: skip
 """What every app of an SDK imports before it answers, where an Environment has it."""
 HEAVY: dict[str, tuple[str, ...]] = {
-    "numpy": ("numpy",),
+    "numpy": ("numpy", "numpy.random"),
     "pandas": ("pandas",),
     "PIL": ("PIL.Image", "PIL.ImageDraw", "PIL.ImageFilter", "PIL.ImageOps"),
     "matplotlib": ("matplotlib", "matplotlib.pyplot"),

@@ -28,6 +28,7 @@ from apps.sandbox.cgroups import Cgroup, Hierarchy, Limits
 from apps.sandbox.egress.node import Egress
 from apps.sandbox.egress.router import NoEgress
 from apps.sandbox.interpreters import Interpreter
+from apps.sandbox.launcher import INOTIFY
 from apps.sandbox.users import COUNT, FIRST
 
 log = structlog.get_logger(__name__)
@@ -49,6 +50,11 @@ OLD_SECONDS = 24 * 3600.0
 LEAK_FACTOR, LEAK_BYTES = 1.5, 64 * 1024**2
 """A zygote does nothing but fork. If it holds so much more than when it was ready, it is replaced."""
 CHECK_SECONDS = 5.0
+PROC = {
+    "hidden": [*bubblewrap.READ_ONLY_PROC, *bubblewrap.HIDDEN_FILES, *bubblewrap.HIDDEN_FOLDERS],
+    "limits": {"max_user_namespaces": 0, **INOTIFY},
+}
+"""What its children do to their /proc (`inside/child.py`)."""
 
 
 class NoZygote(Exception):
@@ -141,7 +147,7 @@ class Zygote:
         try:
             if self._hierarchy.version:
                 self._cgroup = self._hierarchy.create(f"zygote-{id(self):x}-{time.monotonic_ns():x}", LIMITS)
-            plan = {"preload": libraries.modules(self.used), "bytes": PRELOAD_BYTES}
+            plan = {"preload": libraries.modules(self.used), "bytes": PRELOAD_BYTES, "proc": PROC}
             self._control.send(json.dumps(plan).encode())
             try:
                 self._process = self._launch(environment, control.fileno(), nursery.fileno(), self._output.descriptor)

@@ -23,7 +23,6 @@ from apps.sandbox import bubblewrap, launch, seccomp
 from apps.sandbox.bubblewrap import USER_ID
 from apps.sandbox.cgroups import Cgroup, Hierarchy
 from apps.sandbox.egress.router import NoEgress
-from apps.sandbox.launcher import INOTIFY
 from apps.sandbox.rlimits import rlimits_for
 from apps.sandbox.users import own, user_of_space
 from apps.sandbox.volumes import Volume
@@ -62,10 +61,10 @@ class ForkSpawner:
             opened.append(launch.in_memory("plan", self._plan()))
             if self._volume is not None:
                 opened.append(self._volume.mount())
-            pid = await birth.until_outside()
-            await self._arrange_link(birth, pid)
-            await self._zygote.map_user(pid, user)
-            init = await birth.enter(opened[1], output, opened[0], *opened[2:])
+            init = await birth.until_outside()
+            await self._arrange_link(birth, init)
+            await self._zygote.map_user(init, user)
+            await birth.enter(opened[1], output, opened[0], *opened[2:])
             with contextlib.suppress(ProcessLookupError, FileNotFoundError):  # an app may end at once
                 self._pidfd = os.pidfd_open(init)
                 if self._cgroup is not None and self._cgroup.folders and init not in self._cgroup.pids():
@@ -108,9 +107,7 @@ class ForkSpawner:
                 "environment": dict(self.spec.environment),
                 "uid": USER_ID,
                 "disk_bytes": self.spec.limits.disk_bytes,
-                "inotify": INOTIFY,
                 "rlimits": rlimits_for(self.spec.limits, self._cgroup),
-                "hidden": [*bubblewrap.READ_ONLY_PROC, *bubblewrap.HIDDEN_FILES, *bubblewrap.HIDDEN_FOLDERS],
                 "writable": [*bubblewrap.SCRATCH, bubblewrap.APP, bubblewrap.DATA],
                 "seccomp": rules.hex() if rules else "",
             }

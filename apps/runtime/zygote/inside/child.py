@@ -1,14 +1,14 @@
 """From a fork of the zygote to the demo's own code, in the child.
 
-    zygote --fork--> outer: joins control groups, new namespaces --fork--> init (pid 1): mounts, no rights left
-                       |                                                     |--fork--> the app
-                       +--> ends                                             +--> reaps, tells how the app ended
+    zygote --fork--> outer: joins control groups, new namespaces --fork--> init (pid 1) --fork--> the app
+                       |                                                     |                      |
+                       +--> ends                     reaps, tells how the app ended        mounts, no rights left
 
-Messages to the agent, over the birth's socket: `{"at": "outside"}` from init once the namespaces are there. Here it
-may wait for long: it was born ahead, for a Space that is still to come. When one does, the agent has its user mapped
-and sends its plan, its output, its files and what it keeps, if anything. Then `{"at": "inside"}` from init,
-`{"exit": n}` or `{"signal": n}`, or `{"error": text}`. The kernel adds the sender's process id to each
-(SCM_CREDENTIALS).
+Messages to the agent, over the birth's socket: `{"at": "outside"}` from init once the namespaces are there. Here both
+may wait for long: they were born ahead, for a Space that is still to come. When one does, the agent has its user mapped
+and sends its plan, its output, its files and what it keeps, if anything. Then `{"at": "inside"}` from the app, at the
+end of its rights and of init's, `{"exit": n}` or `{"signal": n}` from init, or `{"error": text}`. The kernel adds the
+sender's process id to each (SCM_CREDENTIALS).
 """
 
 from __future__ import annotations
@@ -25,35 +25,48 @@ import landlock
 import main_module
 
 LAYERS = "/tmp/.layers"
+READY = b"ready"
 ALL = (
     k.CLONE_NEWUSER | k.CLONE_NEWNS | k.CLONE_NEWPID | k.CLONE_NEWNET | k.CLONE_NEWIPC | k.CLONE_NEWUTS
     | k.CLONE_NEWCGROUP
 )  # fmt: skip
 
 
-def born(descriptors: list[int]) -> None:
-    """Become a worker. Returns in the app's process alone, after the app has ended by itself without an exception."""
+def born(descriptors: list[int], proc: dict[str, Any]) -> None:
+    """Become a worker. Returns in the app's process alone, after the app has ended by itself without an exception.
+
+    Args:
+        descriptors: the birth's socket and those of its control groups.
+        proc: of /proc, what is `hidden` and the `limits` of its user namespace, by their names in /proc/sys/user.
+    """
     agent = socket.socket(fileno=descriptors[0])
     try:
         for group in descriptors[1:]:
             os.write(group, b"0")
             os.close(group)
         k.unshare(ALL)
-        if os.fork():  # here already: a fork of this size takes milliseconds, and what follows waits for a Space
+        if os.fork():
             os._exit(0)
-        _tell(agent, {"at": "outside"})
+        os.setsid()
+        init, app = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        # Here already: a fork of this size takes milliseconds, and what follows waits for a Space.
+        child = os.fork()
+        if child:
+            app.close()
+            _be_init(agent, init, child)
+        init.close()
+        _prepare(**proc)
+        app.send(READY)
         message, given, _, _ = socket.recv_fds(agent, 16, 4)
         if message != b"mapped":
             os._exit(0)
         plan = _read_plan(given[0])
-        _enter(plan, given[1], given[2:], agent)
-        app = os.fork()
+        _enter(plan, given[1], given[2:], agent, app)
     except BaseException as error:
         _tell(agent, {"error": f"{type(error).__name__}: {error}"})
         os._exit(1)
-    if app:
-        _be_init(agent, app)
     agent.close()
+    app.close()
     _run(plan)
 
 
@@ -68,43 +81,64 @@ def _read_plan(descriptor: int) -> dict[str, Any]:
         return plan
 
 
-def _enter(plan: dict[str, Any], output: int, trees: list[int], agent: socket.socket) -> None:
-    """Everything but the app's own code: this process is pid 1 of the new namespaces and has every right in them, and
-    none at the end."""
-    os.setsid()
-    os.setgroups([])
-    os.setresgid(plan["uid"], plan["uid"], plan["uid"])
-    os.setresuid(plan["uid"], plan["uid"], plan["uid"])
-    _mounts(plan, *trees)
+def _prepare(hidden: list[str], limits: dict[str, int]) -> None:
+    """Whatever of the sandbox is the same for every Space."""
+    k.mount("none", "/", "", k.MS_REC | k.MS_PRIVATE)
+    k.mount("devpts", "/dev/pts", "devpts", k.MS_NOSUID | k.MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620")
+    k.mount("proc", "/proc", "proc", k.MS_NOSUID | k.MS_NODEV | k.MS_NOEXEC)
+    for name, value in limits.items():
+        if os.path.exists(f"/proc/sys/user/{name}"):
+            with open(f"/proc/sys/user/{name}", "w") as file:
+                file.write(str(value))
+    for name in hidden:
+        _hide(name)
     k.set_hostname("space")
     k.loopback_up()
+
+
+def _enter(plan: dict[str, Any], output: int, trees: list[int], agent: socket.socket, init: socket.socket) -> None:
+    """Everything but the app's own code: this process and init have every right in their namespaces, and none at the
+    end."""
+    init.send(json.dumps({"uid": plan["uid"], "seccomp": plan["seccomp"]}).encode())
+    _become(plan["uid"])
+    _mounts(plan, *trees)
     null = os.open("/dev/null", os.O_RDONLY)
     os.dup2(null, 0)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    k.close_all_but([agent.fileno()])
+    k.close_all_but([agent.fileno(), init.fileno()])
     for name, value in plan["rlimits"].items():
         kind = getattr(resource, name)
         hard = resource.getrlimit(kind)[1]
         limit = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(kind, (limit, limit))
-    for name, value in {"max_user_namespaces": 0, **plan["inotify"]}.items():
-        if os.path.exists(f"/proc/sys/user/{name}"):
-            with open(f"/proc/sys/user/{name}", "w") as file:
-                file.write(str(value))
-    last = int(open("/proc/sys/kernel/cap_last_cap").read())
-    for name in plan["hidden"]:
-        _hide(name)
-    k.prctl(k.PR_SET_NO_NEW_PRIVS, 1)
-    k.drop_capabilities(last)
-    k.load_seccomp(bytes.fromhex(plan["seccomp"])) if plan["seccomp"] else None
+    _give_up_rights(_last_capability(), plan["seccomp"])
     os.umask(0o022)
+    if init.recv(16) != READY:
+        raise OSError("pid 1 has ended")
     _tell(agent, {"at": "inside"})
 
 
+def _become(user: int) -> None:
+    os.setgroups([])
+    os.setresgid(user, user, user)
+    os.setresuid(user, user, user)
+
+
+def _last_capability() -> int:
+    with open("/proc/sys/kernel/cap_last_cap") as file:
+        return int(file.read())
+
+
+def _give_up_rights(last: int, rules: str) -> None:
+    k.prctl(k.PR_SET_NO_NEW_PRIVS, 1)
+    k.drop_capabilities(last)
+    if rules:
+        k.load_seccomp(bytes.fromhex(rules))
+
+
 def _mounts(plan: dict[str, Any], files: int, kept: int | None = None) -> None:
-    """The worker's own folders, all on one tmpfs of bounded size but for what it keeps, and its own /proc."""
-    k.mount("none", "/", "", k.MS_REC | k.MS_PRIVATE)
+    """The worker's own folders, all on one tmpfs of bounded size but for what it keeps."""
     size = plan["disk_bytes"]
     options = f"size={size},nr_inodes={max(4096, size // 4096)},mode=0700"
     k.mount("tmpfs", "/tmp", "tmpfs", k.MS_NOSUID | k.MS_NODEV, options)
@@ -121,8 +155,6 @@ def _mounts(plan: dict[str, Any], files: int, kept: int | None = None) -> None:
         k.mount(f"{LAYERS}/mnt", "/mnt", "", k.MS_BIND)
         k.mount("none", "/mnt", "", k.MS_REMOUNT | k.MS_BIND | k.MS_RDONLY | k.MS_NOSUID | k.MS_NODEV)
         k.attach(kept, "/mnt/data")  # /data leads there
-    k.mount("devpts", "/dev/pts", "devpts", k.MS_NOSUID | k.MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620")
-    k.mount("proc", "/proc", "proc", k.MS_NOSUID | k.MS_NODEV | k.MS_NOEXEC)
     k.mount(f"{LAYERS}/tmp", "/tmp", "", k.MS_BIND)
 
 
@@ -138,10 +170,24 @@ def _hide(name: str) -> None:
         k.mount("/dev/null", path, "", k.MS_BIND)
 
 
-def _be_init(agent: socket.socket, app: int) -> None:
-    """Wait for the app, adopt and bury what it leaves, pass SIGTERM on. Its end is the end of everything here."""
+def _be_init(agent: socket.socket, words: socket.socket, app: int) -> None:
+    """Tell the agent when the app is ready for a Space, give up all rights when that has one, wait for it, adopt and
+    bury what it leaves, pass SIGTERM on. Its end is the end of everything here."""
     signal.signal(signal.SIGTERM, lambda *_: os.kill(app, signal.SIGTERM))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    null = os.open("/dev/null", os.O_RDWR)
+    for descriptor in range(3):
+        os.dup2(null, descriptor)
+    k.close_all_but([agent.fileno(), words.fileno()])
+    last = _last_capability()
+    if words.recv(16) == READY:
+        _tell(agent, {"at": "outside"})
+    if order := words.recv(65536):
+        plan = json.loads(order)
+        _become(plan["uid"])
+        _give_up_rights(last, plan["seccomp"])
+        words.send(READY)
+    words.close()
     while True:
         try:
             pid, status = os.wait()

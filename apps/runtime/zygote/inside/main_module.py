@@ -6,10 +6,15 @@ import builtins
 import importlib.machinery
 import io
 import os
+import random
 import runpy
 import sys
 import types
 from typing import Any
+
+import tokens
+
+_own_modules: list[str] = []
 
 
 def run(argv: list[str]) -> None:
@@ -18,7 +23,6 @@ def run(argv: list[str]) -> None:
     _fresh_randomness()
     _leave_no_module()
     sys.orig_argv = list(argv)
-    sys.path_importer_cache.clear()
     _standard_streams()
     sys.excepthook = _hook
     if argv[1] == "-m":
@@ -47,23 +51,25 @@ def run(argv: list[str]) -> None:
 
 def _fresh_randomness() -> None:
     """Every child of a zygote would otherwise draw the same numbers. `random` and OpenSSL do this by themselves."""
-    import random
-
-    import tokens
-
     random.seed()
-    numpy = sys.modules.get("numpy")
-    if numpy is not None:
-        numpy.random.seed()
+    numpy_random = sys.modules.get("numpy.random")
+    if numpy_random is not None:
+        numpy_random.seed()
     tokens.renew()
+
+
+def note_own_modules() -> None:
+    """Find, once for all children, the modules that are ours and not the app's: a look at each module copies memory."""
+    here = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep  # theirs, and the sandbox's beside them
+    for name, module in list(sys.modules.items()):
+        if name != "__main__" and (getattr(module, "__file__", None) or "").startswith(here):
+            _own_modules.append(name)
 
 
 def _leave_no_module() -> None:
     """The app may have modules of the same names as these programs."""
-    here = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep  # theirs, and the sandbox's beside them
-    for name, module in list(sys.modules.items()):
-        if name != "__main__" and (getattr(module, "__file__", None) or "").startswith(here):
-            del sys.modules[name]
+    for name in _own_modules:
+        del sys.modules[name]
 
 
 def _standard_streams() -> None:

@@ -2,7 +2,8 @@
 
 Talks to the agent over the sequenced-packet socket CONTROL:
 
-- it is told what to import, and how large it may become by that: `{"preload": [name], "bytes": n}`;
+- it is told what to import, how large it may become by that, and what its children do to their /proc:
+  `{"preload": [name], "bytes": n, "proc": {...}}`;
 - its first message says what it imported: `{"imported": {name: [seconds, bytes]}, "skipped": {name: why}, ...}`;
 - a message of the agent is a birth: descriptors alone, the birth's own socket and those of its control groups. The
   zygote forks and closes its copies. All else is between the agent and the child (see `child.py`): a plan with a
@@ -14,6 +15,7 @@ The child enters its own namespaces and loses its rights before a line of the de
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import json
@@ -25,6 +27,7 @@ import time
 from typing import Any
 
 import immortal
+import main_module
 import tokens
 import warm
 
@@ -65,14 +68,26 @@ def threads() -> int:
     return len(os.listdir("/proc/self/task"))
 
 
+def left_open(control: socket.socket) -> list[str]:
+    """What libraries opened while they were imported and hold still: a child closes every descriptor."""
+    found = []
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2 and int(name) != control.fileno():
+            with contextlib.suppress(FileNotFoundError):  # that of the listing itself
+                found.append(os.readlink(f"/proc/self/fd/{name}"))
+    return found
+
+
 def main(control: socket.socket, plan: dict[str, Any]) -> None:
     sys.path.insert(0, SANDBOX)
-    importlib.import_module("landlock")
+    import child
+
     sys.path.remove(SANDBOX)
     stop_watching = tokens.watch()
     imported, skipped = preload(plan["preload"], plan["bytes"])
     warmed = warm.up()
     stop_watching()
+    main_module.note_own_modules()
     gc.collect()
     immortal_objects = immortal.everything() if immortal.is_possible() else 0
     gc.freeze()
@@ -92,6 +107,7 @@ def main(control: socket.socket, plan: dict[str, Any]) -> None:
         "immortal_objects": immortal_objects,
         "threads": threading.active_count(),
         "native_threads": threads(),
+        "left_open": left_open(control),
     }
     control.send(json.dumps(told).encode())
     while True:
@@ -100,9 +116,7 @@ def main(control: socket.socket, plan: dict[str, Any]) -> None:
             return
         if os.fork() == 0:
             control.close()
-            import child
-
-            child.born(descriptors)
+            child.born(descriptors, plan["proc"])
             return
         for descriptor in descriptors:
             os.close(descriptor)
