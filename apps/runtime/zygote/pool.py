@@ -61,8 +61,8 @@ class NoZygote(Exception):
     """This app cannot be forked from a zygote; the text says why, for the Space's page."""
 
 
-class Threaded(NoZygote):
-    """Something that it imported runs threads, which a fork would leave behind."""
+class NotForkable(NoZygote):
+    """Something that it imported runs threads or holds descriptors, which a fork would leave behind."""
 
 
 class ZygoteDied(NoZygote):
@@ -164,7 +164,10 @@ class Zygote:
         if not self.report:
             raise NoZygote("its zygote ended while it imported the packages")
         if self.report["native_threads"] != 1:
-            raise Threaded(f"its packages start {self.report['native_threads']} threads when they are imported")
+            raise NotForkable(f"its packages start {self.report['native_threads']} threads when they are imported")
+        if self.report["left_open"]:
+            left_open = ", ".join(self.report["left_open"][:3])
+            raise NotForkable(f"its packages hold open what they opened when they were imported: {left_open}"[:300])
         self._ready_bytes = self._cgroup.anonymous_bytes() if self._cgroup else None
         self.prepare()
         log.info("zygote ready", environment=self.key.environment.name[:12], **self.report)
@@ -384,7 +387,7 @@ class Pool:
         used = await self._used(key.environment)
         try:
             return await self._try(self._make(key, interpreter, used), defaults)
-        except Threaded:
+        except NotForkable:
             if not used:
                 raise
         # Which of them it was is not told from outside: without them, its workers import them themselves.

@@ -8,10 +8,13 @@ each is left out when the library is not as it was when this was written. So is 
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import ssl
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import quiet
@@ -60,16 +63,31 @@ def _gradio() -> None:
         inspect.signature(component.__init__)
         inspect.getfullargspec(inspect.unwrap(component.__init__))
     numbered = Context.id
-    with gradio.Blocks() as blocks:
-        gradio.Textbox()
-    Context.id = numbered  # an app's components have the numbers `python app.py` gives: styles name `#component-3`
-    client = TestClient(gradio.routes.App.create_app(blocks))
-    for path in ("/config", "/gradio_api/info"):
-        client.get(path)
+    with _event_loop_of_its_own():
+        with gradio.Blocks() as blocks:
+            gradio.Textbox()
+        Context.id = numbered  # an app's components have the numbers `python app.py` gives: styles name `#component-3`
+        client = TestClient(gradio.routes.App.create_app(blocks))
+        for path in ("/config", "/gradio_api/info"):
+            client.get(path)
     for found in known:
         found.learned()
     gradio.routes.templates.get_template("frontend/index.html")
     _DeferredApps.install(gradio)
+
+
+@contextlib.contextmanager
+def _event_loop_of_its_own() -> Iterator[None]:
+    """Gradio sets one for the thread. A child would find it with its descriptors closed, where an interpreter that has
+    just started has none."""
+    former, policy = asyncio.get_event_loop_policy(), asyncio.DefaultEventLoopPolicy()
+    asyncio.set_event_loop_policy(policy)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(RuntimeError):  # there is none
+            policy.get_event_loop().close()
+        asyncio.set_event_loop_policy(former)
 
 
 def _subclasses(of: type) -> set[type]:
