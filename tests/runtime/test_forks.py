@@ -162,9 +162,18 @@ def test_a_fork_copies_nothing_by_looking_at_it(agent: RunningAgent) -> None:
 
 
 def test_two_forks_share_no_randomness(agent: RunningAgent) -> None:
-    numbers = "[random.random(), secrets.token_hex(8), str(uuid.uuid4()), __import__('tempfile').mktemp()]"
-    spaces = [forked() for _ in range(2)]
+    numbers = (
+        "[random.random(), secrets.token_hex(8), str(uuid.uuid4()), __import__('tempfile').mktemp(), "
+        "__import__('ssl').RAND_bytes(8).hex()]"
+    )
+    numpy = (
+        "import ssl, sys, types\nssl.RAND_bytes(8)\n"
+        "sys.modules['numpy.random'] = types.SimpleNamespace(seeded=[], seed=lambda: numpy.seeded.append(1))\n"
+        "numpy = sys.modules['numpy.random']\n"
+    )
+    spaces = [forked(LOOK, bare_environment("random", gradio=numpy)) for _ in range(2)]
     first, second = (ask(space, numbers) for space in spaces)
+    assert ask(spaces[0], "sys.modules['numpy.random'].seeded") == [1]
     assert {way_of(space)[0] for space in spaces} == {"fork"}
     assert all(a != b for a, b in zip(first, second, strict=True))
 
@@ -312,6 +321,49 @@ def test_a_library_with_threads_is_not_forked(agent: RunningAgent) -> None:
     way, why = way_of(space)
     assert way == "fresh"
     assert "2 threads" in why
+
+
+@pytest.mark.parametrize(
+    ("source", "what"),
+    [("import socket\nkept = socket.create_server(('127.0.0.1', 0))\n", "socket:"),
+     ("import asyncio\nloop = asyncio.new_event_loop()\n", "eventpoll"),
+     ("kept = open(__file__)\n", "gradio.py")],
+    ids=["socket", "event loop", "file"],
+)  # fmt: skip
+def test_a_library_that_holds_something_open_is_not_forked(agent: RunningAgent, source: str, what: str) -> None:
+    space = forked(HELLO, bare_environment(f"holds {what}", gradio=source))
+    assert fetch(ensure(space)) == "hello"
+    way, why = way_of(space)
+    assert way == "fresh"
+    assert what in why
+
+
+HOLD_ON = "import kernel, os\ndrop, filter = kernel.drop_capabilities, kernel.load_seccomp\n"
+HOSTILE = {
+    "CapEff": "kernel.drop_capabilities = lambda last: None\n",
+    "CapPrm": "kernel.drop_capabilities = lambda last: None if os.getpid() == 1 else drop(last)\n",
+    "Seccomp_filters": "kernel.load_seccomp = lambda rules: None if os.getpid() != 1 else filter(rules)\n",
+    "CapBnd": "kernel.prctl = lambda *_: 0\n",
+    "control groups": "write = os.write\nos.write = lambda to, data: 1 if data == b'0' else write(to, data)\n",
+}
+
+
+@pytest.mark.parametrize("kept", HOSTILE)
+def test_packages_that_change_how_a_fork_enters_its_sandbox_are_found_out(agent: RunningAgent, kept: str) -> None:
+    space = forked(HELLO, bare_environment(f"hostile {kept}", gradio=HOLD_ON + HOSTILE[kept]))
+    assert fetch(ensure(space)) == "hello"
+    way, why = way_of(space)
+    assert (way, kept in why) == ("fresh", True), why
+    left = json.loads(fetch(ensure(forked(LOOK)), f"/?eval={quote('os.getpid()')}"))
+    assert left == 2, "others are forked as ever"
+
+
+def test_the_first_process_holds_nothing_of_the_app(agent: RunningAgent) -> None:
+    worker = ensure(forked())
+    init = Worker.objects.get(pk=worker.id).spawner_state["pid"]
+    held = {path.name: str(path.readlink()) for path in Path(f"/proc/{init}/fd").iterdir()}
+    assert {held.pop(name) for name in "012"} == {"/dev/null"}
+    assert [target.partition(":")[0] for target in held.values()] == ["socket"], "the agent's"
 
 
 def test_a_variable_that_libraries_read_when_imported_asks_for_a_fresh_interpreter(agent: RunningAgent) -> None:

@@ -188,6 +188,25 @@ def test_it_cannot_mount_nor_make_devices(spy: Worker) -> None:
     assert "PermissionError" in str(spy.ask("os.mknod('/tmp/disk', stat.S_IFBLK | 0o600, os.makedev(254, 0))"))
 
 
+def status_of(pid: int) -> dict[str, str]:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(n) for task in Path(f"/proc/{pid}/task").iterdir() for n in (task / "children").read_text().split()]
+
+
+def test_neither_it_nor_its_first_process_has_any_rights(agent_is: str, spy: Worker) -> None:
+    """As the kernel tells outside."""
+    (app,) = children_of(spy.init)
+    for status in (status_of(spy.init), status_of(app)):
+        assert {status[f"Cap{kind}"] for kind in ("Inh", "Prm", "Eff", "Bnd", "Amb")} == {"0" * 16}, status["Name"]
+        assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
+        assert len(set(status["Uid"].split())) == len(set(status["Gid"].split())) == 1
+        assert agent_is != "root" or status["Groups"] == ""
+
+
 def test_it_runs_as_a_user_of_its_own(agent: RunningAgent, agent_is: str, spy: Worker) -> None:
     """Its own on this machine too, not only in its namespace. An ordinary user has no others to give, and says so."""
     users = {Path(f"/proc/{worker.init}").stat().st_uid for worker in (spy, Worker())}

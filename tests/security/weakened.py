@@ -63,6 +63,7 @@ def capabilities() -> None:
     from apps.runtime.zygote import pool
 
     rewrite(pool.INSIDE / "child.py", "k.drop_capabilities(last)", "pass")
+    check_of_forks()
     replace_arguments({"--cap-drop": "--cap-add"})
 
 
@@ -103,7 +104,8 @@ def proc_cover() -> None:
     from apps.runtime.zygote import pool
     from apps.sandbox import bubblewrap
 
-    pool.PROC["hidden"] = []
+    assert set(pool.PROC) == {"read_only", "hidden", "limits"}
+    pool.PROC["read_only"] = pool.PROC["hidden"] = []
     bubblewrap.READ_ONLY_PROC = bubblewrap.HIDDEN_FILES = bubblewrap.HIDDEN_FOLDERS = ()  # type: ignore[assignment]
 
 
@@ -211,6 +213,7 @@ def inotify() -> None:
     from apps.sandbox import launch
 
     rewrite(launch._LAUNCHER, '"max_inotify_instances": 8', '"max_inotify_instances": 64')
+    assert len(pool.PROC["limits"]) == 3
     pool.PROC["limits"] = {"max_user_namespaces": 0}
 
 
@@ -240,6 +243,7 @@ def no_new_privs() -> None:
     seccomp()
     landlock()
     rewrite(pool.INSIDE / "child.py", "k.prctl(k.PR_SET_NO_NEW_PRIVS, 1)", "pass")
+    check_of_forks()
     program = Path(str(shutil.which(bubblewrap.PROGRAM))).read_bytes()
     asks, asks_else = b"\xbf\x26\0\0\0", b"\xbf\x03\0\0\0"  # mov $0x26, %edi
     assert program.count(asks) == 1, "this bubblewrap is made otherwise"
@@ -281,11 +285,19 @@ def log_bound() -> None:
 
 
 @wall
+def check_of_forks() -> None:
+    """By the agent, that they have done what they do for their own sandbox."""
+    from apps.runtime.zygote.spawner import ForkSpawner
+
+    ForkSpawner._check = lambda *_: None  # type: ignore[method-assign]
+
+
+@wall
 def insisting() -> None:
     """SIGKILL to a worker that does not heed SIGTERM. Its control group is the next wall."""
     from apps.runtime.zygote.spawner import ForkSpawner
 
-    ForkSpawner._kill = lambda _: None  # type: ignore[method-assign]
+    ForkSpawner._kill = lambda *_: None  # type: ignore[method-assign]
 
 
 @wall

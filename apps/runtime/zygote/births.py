@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import os
+import signal
 import socket
-from typing import Any, TypeVar
+from typing import Any
 
 from apps.runtime.zygote.kernel import received
 from apps.sandbox.cgroups import Cgroup
 from apps.sandbox.egress.router import Link
 
 BIRTH_SECONDS = 20.0
-Told = TypeVar("Told")
 
 
 class BirthFailed(Exception):
@@ -41,7 +43,8 @@ class Birth:
         self.ended = asyncio.Event()
         loop = asyncio.get_running_loop()
         self._outside: asyncio.Future[int] = loop.create_future()
-        self._inside: asyncio.Future[None] = loop.create_future()
+        self._inside: asyncio.Future[int] = loop.create_future()
+        self._pidfd = -1
         self._channel, self.theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._channel.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self._channel.setblocking(False)
@@ -55,9 +58,9 @@ class Birth:
         """
         return await self._until(self._outside)
 
-    async def enter(self, plan: int, output: int, files: int, *kept: int) -> None:
+    async def enter(self, plan: int, output: int, files: int, *kept: int) -> int:
         """Give it a Space, once its user is mapped, and wait until it is in its sandbox without rights, right before
-        the app's code.
+        the app's code. Returns the app's process.
 
         Args:
             plan: a descriptor of the plan.
@@ -70,9 +73,9 @@ class Birth:
             OSError: it has ended.
         """
         socket.send_fds(self._channel, [b"mapped"], [plan, output, files, *kept])
-        await self._until(self._inside)
+        return await self._until(self._inside)
 
-    async def _until(self, point: asyncio.Future[Told]) -> Told:
+    async def _until(self, point: asyncio.Future[int]) -> int:
         try:
             async with asyncio.timeout(BIRTH_SECONDS):
                 return await asyncio.shield(point)
@@ -91,12 +94,14 @@ class Birth:
             return
         message = json.loads(data)
         if message.get("at") == "outside":
-            self.init = sender
             if not self._outside.done():
+                self.init = sender
+                with contextlib.suppress(ProcessLookupError):
+                    self._pidfd = os.pidfd_open(sender)
                 self._outside.set_result(sender)
         elif message.get("at") == "inside":
             if not self._inside.done():
-                self._inside.set_result(None)
+                self._inside.set_result(sender)
         elif "error" in message:
             self._fail(message["error"])
         else:
@@ -112,8 +117,19 @@ class Birth:
         if self._channel.fileno() >= 0:
             asyncio.get_running_loop().remove_reader(self._channel)
             self._channel.close()
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
         self._fail("the fork ended before it entered its sandbox")
         self.ended.set()
+
+    def send_signal(self, number: int) -> bool:
+        """Returns whether it has, or had, a first process to get it."""
+        if self._pidfd < 0:
+            return False
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._pidfd, number)
+        return True
 
     def give_up(self) -> None:
         """Stop listening; a child that has no Space yet ends by this."""

@@ -51,7 +51,8 @@ LEAK_FACTOR, LEAK_BYTES = 1.5, 64 * 1024**2
 """A zygote does nothing but fork. If it holds so much more than when it was ready, it is replaced."""
 CHECK_SECONDS = 5.0
 PROC = {
-    "hidden": [*bubblewrap.READ_ONLY_PROC, *bubblewrap.HIDDEN_FILES, *bubblewrap.HIDDEN_FOLDERS],
+    "read_only": bubblewrap.READ_ONLY_PROC,
+    "hidden": [*bubblewrap.HIDDEN_FILES, *bubblewrap.HIDDEN_FOLDERS],
     "limits": {"max_user_namespaces": 0, **INOTIFY},
 }
 """What its children do to their /proc (`inside/child.py`)."""

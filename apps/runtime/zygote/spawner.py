@@ -19,13 +19,16 @@ from apps.runtime.zygote import libraries
 from apps.runtime.zygote.births import Birth, BirthFailed
 from apps.runtime.zygote.kernel import detached
 from apps.runtime.zygote.pool import NoZygote, Pool, Zygote, ZygoteDied
-from apps.sandbox import bubblewrap, launch, seccomp
+from apps.sandbox import bubblewrap, launch, rights, seccomp
 from apps.sandbox.bubblewrap import USER_ID
 from apps.sandbox.cgroups import Cgroup, Hierarchy
 from apps.sandbox.egress.router import NoEgress
 from apps.sandbox.rlimits import rlimits_for
 from apps.sandbox.users import own, user_of_space
 from apps.sandbox.volumes import Volume
+
+FILTERS = 2
+"""The zygote's and its own."""
 
 
 class ForkSpawner:
@@ -42,7 +45,6 @@ class ForkSpawner:
         self.spec, self._hierarchy, self._zygote, self._volume = spec, hierarchy, zygote, volume
         self._cgroup: Cgroup | None = None
         self._birth: Birth | None = None
-        self._pidfd = -1
         self._namespace: int | None = None
         self._exit: Exit | None = None
         self.why_no_link = ""
@@ -64,13 +66,9 @@ class ForkSpawner:
             init = await birth.until_outside()
             await self._arrange_link(birth, init)
             await self._zygote.map_user(init, user)
-            await birth.enter(opened[1], output, opened[0], *opened[2:])
+            app = await birth.enter(opened[1], output, opened[0], *opened[2:])
+            self._check(init, app, user)
             with contextlib.suppress(ProcessLookupError, FileNotFoundError):  # an app may end at once
-                self._pidfd = os.pidfd_open(init)
-                if self._cgroup is not None and self._cgroup.folders and init not in self._cgroup.pids():
-                    # It has ended, and the number may be that of a stranger by now.
-                    self._close()
-                    raise ProcessLookupError(init)
                 self._namespace = netns.open_namespace(init)
         except (OSError, TimeoutError, BirthFailed) as error:
             if not self._zygote.is_alive:
@@ -86,6 +84,20 @@ class ForkSpawner:
         finally:
             for descriptor in opened:
                 os.close(descriptor)
+
+    def _check(self, init: int, app: int, user: int) -> None:
+        """What a fork has done for its own sandbox, the packages that it came with may have kept it from.
+
+        Raises:
+            NoZygote: they have.
+        """
+        for pid in (init, app):
+            with contextlib.suppress(OSError):  # an app may end at once
+                kept = rights.kept_by(pid, user, filters=FILTERS if seccomp.program() else 0)
+                if self._cgroup is not None and self._cgroup.folders and pid not in self._cgroup.pids():
+                    kept.append("control groups")
+                if kept and not rights.has_ended(pid):
+                    raise NoZygote(f"its packages change how a fork enters its sandbox ({', '.join(kept)})")
 
     async def _arrange_link(self, birth: Birth, pid: int) -> None:
         """See to it, before the app runs, that it has a link to the world if it may have one, and none if not."""
@@ -137,12 +149,11 @@ class ForkSpawner:
     async def stop(self, grace_seconds: float) -> None:
         birth = self._birth
         if birth is not None and self._exit is None:
-            if grace_seconds > 0 and self._pidfd >= 0 and not birth.ended.is_set():
-                with contextlib.suppress(OSError, TimeoutError):
-                    signal.pidfd_send_signal(self._pidfd, signal.SIGTERM)
+            if grace_seconds > 0 and birth.send_signal(signal.SIGTERM):
+                with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(birth.ended.wait(), grace_seconds)
             if not birth.ended.is_set():
-                self._kill()
+                self._kill(birth)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(birth.ended.wait(), 5)
                 birth.give_up()
@@ -151,17 +162,11 @@ class ForkSpawner:
         if self._cgroup is not None:
             await asyncio.to_thread(self._cgroup.remove)
 
-    def _kill(self) -> None:
-        if self._pidfd >= 0:
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-        elif self._cgroup is not None:
+    def _kill(self, birth: Birth) -> None:
+        if not birth.send_signal(signal.SIGKILL) and self._cgroup is not None:
             self._cgroup.kill()
 
     def _close(self) -> None:
-        if self._pidfd >= 0:
-            os.close(self._pidfd)
-            self._pidfd = -1
         if self._namespace is not None:
             os.close(self._namespace)
             self._namespace = None

@@ -13,6 +13,7 @@ sender's process id to each (SCM_CREDENTIALS).
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -26,6 +27,7 @@ import main_module
 
 LAYERS = "/tmp/.layers"
 READY = b"ready"
+READ_ONLY = k.MS_RDONLY | k.MS_NOSUID | k.MS_NODEV | k.MS_NOEXEC
 ALL = (
     k.CLONE_NEWUSER | k.CLONE_NEWNS | k.CLONE_NEWPID | k.CLONE_NEWNET | k.CLONE_NEWIPC | k.CLONE_NEWUTS
     | k.CLONE_NEWCGROUP
@@ -37,7 +39,8 @@ def born(descriptors: list[int], proc: dict[str, Any]) -> None:
 
     Args:
         descriptors: the birth's socket and those of its control groups.
-        proc: of /proc, what is `hidden` and the `limits` of its user namespace, by their names in /proc/sys/user.
+        proc: of /proc, what is `read_only`, what is `hidden`, and the `limits` of its user namespace, by their names in
+            /proc/sys/user.
     """
     agent = socket.socket(fileno=descriptors[0])
     try:
@@ -71,7 +74,8 @@ def born(descriptors: list[int], proc: dict[str, Any]) -> None:
 
 
 def _tell(agent: socket.socket, message: dict[str, Any]) -> None:
-    agent.send(json.dumps(message).encode())
+    with contextlib.suppress(OSError):  # it has ended, or wants this one no more
+        agent.send(json.dumps(message).encode())
 
 
 def _read_plan(descriptor: int) -> dict[str, Any]:
@@ -81,7 +85,7 @@ def _read_plan(descriptor: int) -> dict[str, Any]:
         return plan
 
 
-def _prepare(hidden: list[str], limits: dict[str, int]) -> None:
+def _prepare(read_only: list[str], hidden: list[str], limits: dict[str, int]) -> None:
     """Whatever of the sandbox is the same for every Space."""
     k.mount("none", "/", "", k.MS_REC | k.MS_PRIVATE)
     k.mount("devpts", "/dev/pts", "devpts", k.MS_NOSUID | k.MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620")
@@ -90,10 +94,20 @@ def _prepare(hidden: list[str], limits: dict[str, int]) -> None:
         if os.path.exists(f"/proc/sys/user/{name}"):
             with open(f"/proc/sys/user/{name}", "w") as file:
                 file.write(str(value))
-    for name in hidden:
-        _hide(name)
+    for path in _there(read_only):
+        k.mount(path, path, "", k.MS_BIND)
+        k.mount("none", path, "", k.MS_REMOUNT | k.MS_BIND | READ_ONLY)
+    for path in _there(hidden):
+        if os.path.isdir(path):
+            k.mount("tmpfs", path, "tmpfs", READ_ONLY, "size=4k,nr_inodes=2")
+        else:
+            k.mount("/dev/null", path, "", k.MS_BIND)
     k.set_hostname("space")
     k.loopback_up()
+
+
+def _there(names: list[str]) -> list[str]:
+    return [path for path in (f"/proc/{name}" for name in names) if os.path.exists(path)]
 
 
 def _enter(plan: dict[str, Any], output: int, trees: list[int], agent: socket.socket, init: socket.socket) -> None:
@@ -158,22 +172,15 @@ def _mounts(plan: dict[str, Any], files: int, kept: int | None = None) -> None:
     k.mount(f"{LAYERS}/tmp", "/tmp", "", k.MS_BIND)
 
 
-def _hide(name: str) -> None:
-    """Cover what of /proc is about the whole machine; it would be refused to this user anyway."""
-    path = f"/proc/{name}"
-    if not os.path.exists(path):
-        return
-    if os.path.isdir(path):
-        k.mount(path, path, "", k.MS_BIND)
-        k.mount("none", path, "", k.MS_REMOUNT | k.MS_BIND | k.MS_RDONLY | k.MS_NOSUID | k.MS_NODEV | k.MS_NOEXEC)
-    else:
-        k.mount("/dev/null", path, "", k.MS_BIND)
-
-
 def _be_init(agent: socket.socket, words: socket.socket, app: int) -> None:
     """Tell the agent when the app is ready for a Space, give up all rights when that has one, wait for it, adopt and
     bury what it leaves, pass SIGTERM on. Its end is the end of everything here."""
-    signal.signal(signal.SIGTERM, lambda *_: os.kill(app, signal.SIGTERM))
+
+    def pass_on(number: int, _: object) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(app, number)
+
+    signal.signal(signal.SIGTERM, pass_on)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     null = os.open("/dev/null", os.O_RDWR)
     for descriptor in range(3):
