@@ -14,12 +14,13 @@ import pytest
 from django.conf import settings
 
 from apps.runtime import client
+from apps.sandbox.bubblewrap import HIDDEN_FILES, HIDDEN_FOLDERS
 from apps.spaces.encryption import encrypt
 from apps.spaces.models import Space, SpaceVariable
 from tests import running_agent
 from tests.running_agent import HELLO, RunningAgent, bare_environment, ensure, fetch, listening, sleeping_space
 from tests.security import spy as spies
-from tests.security.spy import SPY, capability
+from tests.security.spy import ATTACH, SPY, capability, cgroups_seen, machine_memory
 
 pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True), spies.EVERY_WAY]
 
@@ -169,6 +170,20 @@ def test_it_changes_nothing_of_the_kernel(spy: Worker) -> None:
     assert "Error" in str(spy.ask("write('/proc/sys/kernel/core_pattern', '|/app/exploit')"))
     assert Path("/proc/sys/kernel/core_pattern").read_text() == before
     assert spy.ask("writable_proc()") == []
+
+
+def test_it_sees_nothing_of_the_machines_hardware_and_keys(spy: Worker) -> None:
+    for name in HIDDEN_FOLDERS:
+        assert spy.ask(f"os.listdir('/proc/{name}') if os.path.exists('/proc/{name}') else []") == []
+    for name in HIDDEN_FILES:
+        device = f"stat.S_ISCHR(os.stat('/proc/{name}').st_mode)"
+        assert spy.ask(f"{device} if os.path.exists('/proc/{name}') else True") is True, "/dev/null over it"
+
+
+def test_it_shares_no_memory_with_the_machine_and_does_not_see_its_control_groups(spy: Worker) -> None:
+    with machine_memory() as key:
+        assert spy.do(ATTACH.format(key)) == errno.ENOENT
+    assert cgroups_seen(spy) == {"/"}
 
 
 def test_it_has_no_capability_and_gains_none(spy: Worker) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from django.conf import settings
 
 from apps.runtime import client
 from apps.sandbox.namespaces import entered
@@ -23,7 +24,7 @@ from apps.spaces.logs import read_log
 from apps.spaces.models import Plan
 from tests.running_agent import RunningAgent, bare_environment, ensure, sleeping_space, wait_until
 from tests.security.leftovers import BURN, DAEMON, STUBBORN, new_seconds, sleepers
-from tests.security.spy import SPY, WAYS, Worker, space_of
+from tests.security.spy import ATTACH, SPY, WAYS, Worker, cgroups_seen, machine_memory, space_of
 
 pytestmark = [
     pytest.mark.integration,
@@ -133,6 +134,26 @@ def test_without_a_network_of_its_own_it_reaches_the_portal(transactional_db: No
             with portal:
                 assert worker.ask(f"reach(socket.AF_INET, {portal.getsockname()!r})") == "reached"
             asyncio.run(client.stop_worker(worker.space.pk))
+
+
+@pytest.mark.parametrize("standing", [None, "own_user"])
+def test_what_is_the_portals_is_read_only_without_a_root_and_a_user_of_its_own(
+    transactional_db: None, standing: str | None
+) -> None:
+    secret = Path(settings.PORTICO_DATA, "only-for-the-portal")
+    secret.write_text("secret")
+    secret.chmod(0o600)
+    with without("private_root", *(["own_user"] if standing is None else [])):
+        answer = str(Worker(space_of("fresh")).ask("open('/srv/only-for-the-portal').read()"))
+        assert answer == "secret" if standing is None else "PermissionError" in answer
+
+
+def test_without_its_namespaces_it_sees_the_machines(transactional_db: None) -> None:
+    """The very attacks of `test_isolation`."""
+    with without("ipc_namespace", "cgroup_namespace"), machine_memory() as key:
+        for worker in both_ways():
+            assert worker.do(ATTACH.format(key)) == "attached"
+            assert any("portico-" in group for group in cgroups_seen(worker))
 
 
 FILES = ("read_only", "own_user", "landlock")

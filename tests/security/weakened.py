@@ -93,6 +93,39 @@ def read_only() -> None:
 
 
 @wall
+def private_root() -> None:
+    """Sandboxes have the portal's data folder in them."""
+    from apps.sandbox.bubblewrap import Sandbox
+
+    former, data = Sandbox.arguments, os.environ["PORTICO_DATA"]
+    Sandbox.arguments = lambda sandbox: ["--ro-bind", data, "/srv", *former(sandbox)]  # type: ignore[method-assign]
+
+
+@wall
+def ipc_namespace() -> None:
+    from apps.runtime.zygote import pool
+    from apps.sandbox.bubblewrap import Sandbox
+
+    former = Sandbox.arguments
+    Sandbox.arguments = lambda sandbox: [  # type: ignore[method-assign]
+        word for word in former(sandbox) if word != "--unshare-ipc"
+    ]
+    rewrite(pool.INSIDE / "child.py", "k.CLONE_NEWNET | k.CLONE_NEWIPC |", "k.CLONE_NEWNET |")
+
+
+@wall
+def cgroup_namespace() -> None:
+    from apps.runtime.zygote import pool
+    from apps.sandbox.bubblewrap import Sandbox
+
+    former = Sandbox.arguments
+    Sandbox.arguments = lambda sandbox: [  # type: ignore[method-assign]
+        word for word in former(sandbox) if word != "--unshare-cgroup-try"
+    ]
+    rewrite(pool.INSIDE / "child.py", "\n    | k.CLONE_NEWCGROUP\n", "\n")
+
+
+@wall
 def own_user() -> None:
     from apps.runtime import spawner
 
