@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import random
 import signal
 from pathlib import Path
 from typing import Any
@@ -164,16 +165,18 @@ def test_a_fork_copies_nothing_by_looking_at_it(agent: RunningAgent) -> None:
 def test_two_forks_share_no_randomness(agent: RunningAgent) -> None:
     numbers = (
         "[random.random(), secrets.token_hex(8), str(uuid.uuid4()), __import__('tempfile').mktemp(), "
-        "__import__('ssl').RAND_bytes(8).hex()]"
+        "__import__('ssl').RAND_bytes(8).hex(), sys.modules['gradio'].generator.random()]"
     )
     numpy = (
-        "import ssl, sys, types\nssl.RAND_bytes(8)\n"
+        "import random, ssl, sys, types\nssl.RAND_bytes(8)\n"
+        "generator, settled = random.Random(), random.Random(7)\n"
         "sys.modules['numpy.random'] = types.SimpleNamespace(seeded=[], seed=lambda: numpy.seeded.append(1))\n"
         "numpy = sys.modules['numpy.random']\n"
     )
     spaces = [forked(LOOK, bare_environment("random", gradio=numpy)) for _ in range(2)]
     first, second = (ask(space, numbers) for space in spaces)
     assert ask(spaces[0], "sys.modules['numpy.random'].seeded") == [1]
+    assert ask(spaces[0], "sys.modules['gradio'].settled.random()") == random.Random(7).random()
     assert {way_of(space)[0] for space in spaces} == {"fork"}
     assert all(a != b for a, b in zip(first, second, strict=True))
 

@@ -3,19 +3,23 @@
 Gradio's `WRITE_TOKEN`, for one, is `secrets.token_urlsafe(32)` at the top of a module. Made once in a zygote it would
 be the same in all its workers, and each Space could read what guards another one. So what `secrets` and `os.urandom`
 gave during the imports is remembered, and what of it is a module's or a class's own value is made anew in each child.
+So is the state of each `random.Random` that was made then without a seed of its own.
 """
 
 from __future__ import annotations
 
 import functools
 import os
+import random
 import secrets
 import sys
+import weakref
 from collections.abc import Callable
 from typing import Any
 
 _SOURCES = ((secrets, "token_bytes"), (secrets, "token_hex"), (secrets, "token_urlsafe"), (os, "urandom"))
 _made: dict[str | bytes, Callable[[], Any]] = {}
+_generators: weakref.WeakSet[random.Random] = weakref.WeakSet()
 _places: list[tuple[Any, str, Callable[[], Any]]] = []
 
 
@@ -34,15 +38,24 @@ def watch() -> Callable[[], None]:
 
         return remembering
 
+    seed = random.Random.seed
+
+    @functools.wraps(seed)
+    def remembering_seed(generator: random.Random, a: Any = None, version: int = 2) -> None:
+        (_generators.add if a is None else _generators.discard)(generator)
+        seed(generator, a, version)
+
     def stop() -> None:
         nonlocal is_watching
         is_watching = False
+        random.Random.seed = seed
         for module, name, original in originals:
             setattr(module, name, original)
         _find()
 
     for module, name, original in originals:
         setattr(module, name, wrap(original))
+    random.Random.seed = remembering_seed
     return stop
 
 
@@ -68,6 +81,8 @@ def renew() -> None:
     made: dict[int, Any] = {}
     for holder, name, make in _places:
         setattr(holder, name, made.setdefault(id(make), make()))
+    for generator in _generators:
+        generator.seed()
     process = sys.modules.get("multiprocessing.process")
     if process is not None:
         process.current_process().authkey = os.urandom(32)
