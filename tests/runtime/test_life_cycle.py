@@ -246,17 +246,20 @@ def test_an_app_may_write_into_its_folder_without_changing_the_deployment(agent:
     space = make_space()
     text = SERVER + (
         "import pathlib\n"
+        "before = pathlib.Path('notes.txt').read_text() + str(pathlib.Path('/tmp/left').exists())\n"
+        "pathlib.Path('/tmp/left').touch()\n"
         "pathlib.Path('notes.txt').write_text('changed')\n"
         "pathlib.Path('sub/new.txt').write_text('new')\n"
         "class Files(Handler):\n"
         "    def answer(self):\n"
-        "        return pathlib.Path('notes.txt').read_text() + pathlib.Path('sub/new.txt').read_text()\n"
+        "        return before + pathlib.Path('notes.txt').read_text() + pathlib.Path('sub/new.txt').read_text()\n"
         "serve(Files)\n"
     )
     deployment = deploy(space, {"app.py": text, "notes.txt": "original", "sub/old.txt": "old"})
     Space.objects.filter(pk=space.pk).update(stage=Stage.SLEEPING)
-    assert fetch(ensure(space)) == "changednew"
-    asyncio.run(client.stop_worker(space.pk))
+    for _ in range(2):  # what it wrote is gone when it wakes again
+        assert fetch(ensure(space)) == "originalFalsechangednew"
+        asyncio.run(client.stop_worker(space.pk))
     from apps.runtime.selectors import deployment_folder
 
     folder = deployment_folder(deployment.pk)

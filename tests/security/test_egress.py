@@ -29,6 +29,12 @@ from tests.security.egress import (
 from tests.security.spy import WAYS, Worker, space_of
 from tests.world import HOST, HOST_PRIVATE, NAME, OTHER, PORT, WORLD, World, serve
 
+DATAGRAMS = """
+for address in {!r}:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.sendto(b"x", (address, 53))
+found = "sent"
+"""
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.django_db(transaction=True),
@@ -71,6 +77,13 @@ def test_a_large_answer_comes_whole(spy: Worker) -> None:
 def test_private_networks_and_metadata_are_refused_at_once(spy: Worker) -> None:
     assert {address: reach(spy, address) for address in PRIVATE} == dict.fromkeys(PRIVATE, REFUSED)
     assert reach(spy, "224.0.0.1") == REFUSED or "unreachable" in str(reach(spy, "224.0.0.1"))
+    assert "unreachable" in str(spy.ask("reach(socket.AF_INET6, ('fd00::1', 80))"))
+
+
+def test_datagrams_to_private_networks_are_refused_too(spy: Worker, world: World) -> None:
+    before = packets_out(world)
+    assert spy.do(DATAGRAMS.format((*PRIVATE, WORLD))) == "sent"
+    wait_until(lambda: packets_out(world) == before + 1, seconds=10)
 
 
 def test_this_machine_is_refused(spy: Worker) -> None:
