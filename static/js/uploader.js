@@ -55,7 +55,7 @@ function open() {
     const told = await answer.json().catch(() => ({}));
     if (!answer.ok) {
       opening = null;
-      throw new Error(told.error ?? "The upload could not be begun. Reload the page and try again.");
+      throw new Error(told.message ?? told.error ?? "The upload could not be begun. Reload the page and try again.");
     }
     field.value = told.id;
   });
@@ -145,7 +145,8 @@ function drop(item) {
   item.row.remove();
   const place = waiting.indexOf(item);
   if (place >= 0) waiting.splice(place, 1);
-  if (item.state === "done") takeOut(item.path);
+  // One that failed may stand in the place of an earlier one that did not.
+  if (item.state === "done" || (item.state === "failed" && field.value)) takeOut(item.path);
   // One that is wholly sent may be taken any moment: it is taken out when its answer is there.
   if (item.state === "sending" && !item.sent) item.request?.abort();
   summarise();
@@ -157,6 +158,12 @@ function queue(item) {
   waiting.push(item);
   draw(item);
   pump();
+}
+
+/** Without its file: to try it again would not help. */
+function refuse(item, message) {
+  Object.assign(item, { state: "failed", error: message, file: null });
+  draw(item);
 }
 
 function pump() {
@@ -205,7 +212,7 @@ async function send(item) {
       // not ours, as an error page of a proxy: told by its status below
     }
     if (request.status !== 200) {
-      finished(item, told.error ?? `It was not taken (${request.status}${request.status === 413 ? ": too large" : ""}).`);
+      finished(item, told.message ?? told.error ?? `It was not taken (${request.status}${request.status === 413 ? ": too large" : ""}).`);
       return;
     }
     if (items.get(item.path) !== item) {
@@ -243,7 +250,9 @@ function add(path, file) {
     return;
   }
   const expand = parts.length === 1 && ARCHIVE.test(path);
-  queue(known({ path, size: file.size, file, expand }));
+  const item = known({ path, size: file.size, file, expand });
+  if (file.size <= Number(root.dataset.maxBytes)) queue(item);
+  else refuse(item, `Too large: it has ${size(file.size)}, and a file may have ${root.dataset.maxSize}. Nothing of it was sent.`);
 }
 
 /** A single folder that was dropped or picked is the demo itself: its own name is left out. */

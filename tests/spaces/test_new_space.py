@@ -82,7 +82,7 @@ def test_a_refused_file_is_told_and_the_rest_kept(browser: Client, path: str) ->
     put(browser, upload, "app.py", b"1")
     answer = put(browser, upload, path, b"x")
     assert answer.status_code == 422
-    assert answer.json()["error"]
+    assert answer.json()["error"] == "refused" and " " in answer.json()["message"]
     assert len(browser.get(f"/uploads/{upload}").json()["files"]) == 1
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
@@ -40,6 +41,7 @@ def new_space(request: HttpRequest) -> HttpResponse:
         "visibilities": choices(VISIBILITY_WORDS),
         "starters": STARTERS,
         "upload": form["upload"].value() or "",
+        "max_bytes": settings.PORTICO_MAX_FILE_BYTES,
     }
     return render(request, "spaces/new.html", shown, status=422 if form.errors else 200)
 
