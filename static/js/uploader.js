@@ -241,7 +241,7 @@ function known(item) {
   return item;
 }
 
-function add(path, file) {
+function add(path, file, expand) {
   const parts = path.split("/");
   const leftOut = parts.find((part) => SKIPPED.has(part));
   if (leftOut) {
@@ -249,18 +249,20 @@ function add(path, file) {
     summarise();
     return;
   }
-  const expand = parts.length === 1 && ARCHIVE.test(path);
   const item = known({ path, size: file.size, file, expand });
   if (file.size <= Number(root.dataset.maxBytes)) queue(item);
   else refuse(item, `Too large: it has ${size(file.size)}, and a file may have ${root.dataset.maxSize}. Nothing of it was sent.`);
 }
 
-/** A single folder that was dropped or picked is the demo itself: its own name is left out. */
+/** A single folder that was dropped or picked is the demo itself: its own name is left out. An archive within a folder
+ * is one of the demo's files. */
 function addAll(files) {
   fail("");
   const tops = new Set(files.map(({ path }) => path.split("/")[0]));
   const inOne = tops.size === 1 && files.every(({ path }) => path.includes("/"));
-  for (const { path, file } of files) add(inOne ? path.slice(path.indexOf("/") + 1) : path, file);
+  for (const { path, file } of files) {
+    add(inOne ? path.slice(path.indexOf("/") + 1) : path, file, !path.includes("/") && ARCHIVE.test(path));
+  }
   if (!files.length) fail("There were no files in that.");
 }
 
