@@ -2,7 +2,6 @@
 
 const root = document.querySelector("[data-uploader]");
 const form = root.closest("form");
-const zone = root.querySelector("[data-dropzone]");
 const list = root.querySelector("[data-upload-list]");
 const panel = root.querySelector("[data-upload-panel]");
 const total = root.querySelector("[data-upload-total]");
@@ -292,12 +291,22 @@ async function walk(entry, prefix = "") {
   return (await Promise.all(entries.map((child) => walk(child, `${path}/`)))).flat();
 }
 
-zone.addEventListener("dragover", (event) => {
+// The whole page takes files: beside the zone the browser would open them and leave the page.
+const brings = (event) => event.dataTransfer.types.includes("Files");
+const show = (over) => document.body.classList.toggle("dropping", over);
+
+window.addEventListener("dragover", (event) => {
+  if (!brings(event)) return;
   event.preventDefault();
-  zone.classList.add("over");
+  event.dataTransfer.dropEffect = "copy";
+  show(true);
 });
-for (const name of ["dragleave", "drop"]) zone.addEventListener(name, () => zone.classList.remove("over"));
-zone.addEventListener("drop", async (event) => {
+window.addEventListener("dragleave", (event) => {
+  if (!event.relatedTarget) show(false);
+});
+window.addEventListener("drop", async (event) => {
+  show(false);
+  if (!brings(event)) return;
   event.preventDefault();
   const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
   const plain = [...event.dataTransfer.files].map((file) => ({ path: file.name, file }));
