@@ -112,6 +112,16 @@ def test_a_pasted_app_is_a_file(browser: Client) -> None:
     assert store.read(Space.objects.get().repository, "main", "app.py") == b"import gradio\nprint(1)\n"
 
 
+def test_what_is_pasted_gets_the_name_that_its_sdk_looks_for(browser: Client) -> None:
+    create(browser, code="<h1>Hi</h1>", sdk="static")
+    assert files() == {"README.md", "index.html"}
+
+
+def test_what_is_pasted_beside_a_template_has_the_template_s_sdk(browser: Client) -> None:
+    answer = create(browser, code="<h1>Hi</h1>", sdk="gradio", starter="static-page")
+    assert "index.html comes from two places" in answer.content.decode()
+
+
 def test_without_scripts_a_single_archive_works(browser: Client) -> None:
     create(browser, file=SimpleUploadedFile("all.zip", zipped(app=b"1", d__x=b"2")))
     assert files() == {"README.md", "app", "d/x"}
