@@ -1,7 +1,8 @@
 // New Space: a template brings its own SDK, and what is pasted gets the name that its SDK looks for.
 
 const form = document.querySelector("[data-new-space]");
-const { sdk, starter } = form.elements;
+const { sdk } = form.elements;
+const none = form.querySelector("[name=starter][value='']");
 const names = JSON.parse(document.getElementById("app-names").textContent);
 
 function chosen() {
@@ -20,7 +21,7 @@ function follow() {
 form.addEventListener("change", ({ target }) => {
   if (target.name === "starter") follow();
   if (target.name === "sdk") {
-    if (sdk.value !== (chosen() ?? sdk.value)) starter.value = "";
+    if (chosen() !== sdk.value) none.checked = true;
     show();
   }
 });
