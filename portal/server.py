@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import tempfile
 from collections.abc import Callable
 from functools import partial
@@ -118,25 +119,29 @@ class Request(WebRequest):
         self.received = 0
         self.content: IO[bytes] = tempfile.SpooledTemporaryFile(MEMORY_BYTES, dir=spool_folder())  # noqa: SIM115
         if length is not None and length > self.limit:
-            self.refuse(b"413 Content Too Large", f"A request here may carry at most {self.limit:,} bytes.")
+            self.refuse(
+                b"413 Content Too Large", "too_large", f"A request here may carry at most {self.limit:,} bytes."
+            )
 
     def handleContentChunk(self, data: bytes) -> None:
         if self.refused:
             return
         self.received += len(data)
         if self.received > self.limit:
-            self.refuse(b"413 Content Too Large", f"A request here may carry at most {self.limit:,} bytes.")
+            self.refuse(
+                b"413 Content Too Large", "too_large", f"A request here may carry at most {self.limit:,} bytes."
+            )
             return
         try:
             self.content.write(data)
         except OSError as error:
             log.error("cannot spool a request", error=str(error))
-            self.refuse(b"507 Insufficient Storage", "The portal's disk is full.")
+            self.refuse(b"507 Insufficient Storage", "disk_full", "The portal's disk is full.")
 
-    def refuse(self, status: bytes, message: str) -> None:
+    def refuse(self, status: bytes, code: str, message: str) -> None:
         """Answer now, take and drop for a moment what still comes, then close."""
         self.refused = True
-        body = f'{{"error": "too_large", "message": "{message}"}}'.encode()
+        body = json.dumps({"error": code, "message": message}).encode()
         self.channel.write(
             b"HTTP/1.1 " + status + b"\r\nContent-Type: application/json\r\nConnection: close\r\n"
             b"Content-Length: " + str(len(body)).encode() + b"\r\n\r\n" + body

@@ -45,10 +45,11 @@ class TooLarge(StoreError):
 
 @dataclass(frozen=True)
 class Add:
-    """Write a file, new or not. `source` is its bytes or a file that holds them."""
+    """Write a file, new or not. `source` is its bytes or a file that holds them; `if_absent` spares what main has."""
 
     path: str
     source: Path | bytes
+    if_absent: bool = False
 
 
 @dataclass(frozen=True)
@@ -146,14 +147,14 @@ def commit(
     repo = _open(repository)
     # Makes libgit2 fsync objects and references: an acknowledged commit outlives a crash.
     pygit2.option(pygit2.enums.Option.ENABLE_FSYNC_GITDIR, True)
-    blobs = [(clean_path(op.path), _blob(repo, op) if isinstance(op, Add) else None) for op in operations]
+    blobs = [(op, clean_path(op.path), _blob(repo, op) if isinstance(op, Add) else None) for op in operations]
     signature = pygit2.Signature(_plain(author_name) or "someone", _plain(author_email) or "someone@localhost")
     with _writing(repo):
         for _ in range(RETRIES):
             tip = head(repository)
             if parent is not None and tip != parent:
                 raise Conflict("Somebody committed in between. Look at the newest revision and try again.")
-            tree = _apply(repo, tip, blobs)
+            tree = _apply(repo, tip, [(path_, oid) for op, path_, oid in blobs if not _is_spared(repo, tip, op, path_)])
             if tip is not None and repo[tip].peel(pygit2.Commit).tree_id == tree:
                 return tip
             try:
@@ -180,6 +181,12 @@ def _blob(repo: pygit2.Repository, operation: Add) -> pygit2.Oid:
     if isinstance(operation.source, bytes):
         return repo.create_blob(operation.source)
     return repo.create_blob_fromdisk(str(operation.source))
+
+
+def _is_spared(repo: pygit2.Repository, tip: str | None, operation: Operation, path_: str) -> bool:
+    if tip is None or isinstance(operation, Delete) or not operation.if_absent:
+        return False
+    return path_ in repo[tip].peel(pygit2.Tree)
 
 
 def _apply(repo: pygit2.Repository, tip: str | None, changes: list[tuple[str, pygit2.Oid | None]]) -> pygit2.Oid:

@@ -107,7 +107,7 @@ def first_readme(space: Space, files: Mapping[str, Path]) -> list[Operation]:
     """The README.md that a Space's first commit of `files` still needs, to be committed after them.
 
     A README without front matter gets it in front; one that has it is kept byte for byte, as is one that is too
-    large to look at.
+    large to look at, and one that another first commit has brought in the meantime.
     """
     given = _text(files.get(README))
     if given is None or cards.OPENED.match(given):
@@ -117,7 +117,7 @@ def first_readme(space: Space, files: Mapping[str, Path]) -> list[Operation]:
     app_file = cards.find_app_file(space.sdk, files) or cards.APP_FILES[space.sdk][0]
     version = None if named else defaults.get(SDK(space.sdk))
     card = cards.starter(space.name, space.sdk, sdk_version=version, app_file=app_file)
-    return [Add(README, cards.render(card, given or f"# {card.title}\n").encode())]
+    return [Add(README, cards.render(card, given or f"# {card.title}\n").encode(), if_absent=True)]
 
 
 def _text(file: Path | None) -> str | None:

@@ -8,6 +8,7 @@ from django import forms
 from django.core.exceptions import ValidationError
 
 from apps.spaces.models import SDK, Space
+from apps.spaces.templates_gallery import starter
 
 SDK_WORDS = {
     SDK.GRADIO: "app.py with an ordinary launch()",
@@ -35,6 +36,13 @@ class SpaceForm(forms.Form):
         for validator in Space._meta.get_field("name").validators:
             validator(name)
         return name
+
+    def clean(self) -> dict[str, Any]:
+        """A template brings its own SDK."""
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        if chosen := starter(cleaned.get("starter", "")):
+            cleaned["sdk"] = chosen.sdk
+        return cleaned
 
 
 class VariableForm(forms.Form):

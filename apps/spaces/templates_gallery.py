@@ -36,9 +36,7 @@ STARTERS = (
     Starter("gradio-chat", "Chat", "A chat that streams its answers word by word.", SDK.GRADIO),
     Starter("gradio-image", "Image filter", "An image in, the same image changed out.", SDK.GRADIO),
     Starter("gradio-plot", "Plot", "A table and a plot that follow a slider.", SDK.GRADIO),
-    Starter(
-        "streamlit-explorer", "Data explorer", "A Streamlit page with a chart that follows its sliders.", SDK.STREAMLIT
-    ),
+    Starter("streamlit-explorer", "Data explorer", "A page with a chart that follows its sliders.", SDK.STREAMLIT),
     Starter("static-page", "Static page", "HTML, CSS and JavaScript, served as they are.", SDK.STATIC),
     Starter("python-server", "Any Python server", "The standard library's web server on $PORT.", SDK.PYTHON),
 )

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import shutil
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -187,19 +188,40 @@ def commit_upload(upload: Upload, space: Space, *, user: User, message: str, fol
     Raises:
         django.core.exceptions.ValidationError: there is nothing in it, or the Space cannot take it.
         apps.repos.store.Conflict: too many commits at once.
-        UploadRefused: `folder` is not a path.
+        UploadRefused: `folder` is not a path, or the upload is being committed, or has been.
     """
     try:
         prefix = f"{clean_path(folder)}/" if folder else ""
     except BadPath as error:
         raise UploadRefused(str(error)) from None
-    files = {prefix + f.path: _files(upload) / f.path for f in staged(upload)}
-    operations: list[Operation] = [Add(path, source) for path, source in files.items()]
-    if files and not space.head:
-        operations += first_readme(space, files)
-    revision = commit_files(space, operations, user=user, message=message)
-    discard(upload)
+    with _committing(upload):
+        files = {prefix + f.path: _files(upload) / f.path for f in staged(upload)}
+        operations: list[Operation] = [Add(path, source) for path, source in files.items()]
+        if files and not space.head:
+            operations += first_readme(space, files)
+        revision = commit_files(space, operations, user=user, message=message)
+        discard(upload)
     return revision
+
+
+@contextlib.contextmanager
+def _committing(upload: Upload) -> Iterator[None]:
+    """One commit of an upload: by a lock that the kernel takes from a process that dies."""
+    ended = UploadRefused("This upload has been committed already, or thrown away.")
+    try:
+        lock = (_folder(upload) / "commit.lock").open("w")
+    except FileNotFoundError:
+        raise ended from None
+    except OSError as error:
+        raise UploadRefused(f"The files could not be stored ({error.strerror}).") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UploadRefused("This upload is being committed already.") from None
+        if not Upload.objects.filter(pk=upload.pk).exists():
+            raise ended
+        yield
 
 
 def discard(upload: Upload) -> None:

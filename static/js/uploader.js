@@ -2,7 +2,6 @@
 
 const root = document.querySelector("[data-uploader]");
 const form = root.closest("form");
-const zone = root.querySelector("[data-dropzone]");
 const list = root.querySelector("[data-upload-list]");
 const panel = root.querySelector("[data-upload-panel]");
 const total = root.querySelector("[data-upload-total]");
@@ -55,7 +54,7 @@ function open() {
     const told = await answer.json().catch(() => ({}));
     if (!answer.ok) {
       opening = null;
-      throw new Error(told.error ?? "The upload could not be begun. Reload the page and try again.");
+      throw new Error(told.message ?? told.error ?? "The upload could not be begun. Reload the page and try again.");
     }
     field.value = told.id;
   });
@@ -145,7 +144,8 @@ function drop(item) {
   item.row.remove();
   const place = waiting.indexOf(item);
   if (place >= 0) waiting.splice(place, 1);
-  if (item.state === "done") takeOut(item.path);
+  // One that failed may stand in the place of an earlier one that did not.
+  if (item.state === "done" || (item.state === "failed" && field.value)) takeOut(item.path);
   // One that is wholly sent may be taken any moment: it is taken out when its answer is there.
   if (item.state === "sending" && !item.sent) item.request?.abort();
   summarise();
@@ -157,6 +157,12 @@ function queue(item) {
   waiting.push(item);
   draw(item);
   pump();
+}
+
+/** Without its file: to try it again would not help. */
+function refuse(item, message) {
+  Object.assign(item, { state: "failed", error: message, file: null });
+  draw(item);
 }
 
 function pump() {
@@ -205,7 +211,7 @@ async function send(item) {
       // not ours, as an error page of a proxy: told by its status below
     }
     if (request.status !== 200) {
-      finished(item, told.error ?? `It was not taken (${request.status}${request.status === 413 ? ": too large" : ""}).`);
+      finished(item, told.message ?? told.error ?? `It was not taken (${request.status}${request.status === 413 ? ": too large" : ""}).`);
       return;
     }
     if (items.get(item.path) !== item) {
@@ -234,7 +240,7 @@ function known(item) {
   return item;
 }
 
-function add(path, file) {
+function add(path, file, expand) {
   const parts = path.split("/");
   const leftOut = parts.find((part) => SKIPPED.has(part));
   if (leftOut) {
@@ -242,16 +248,20 @@ function add(path, file) {
     summarise();
     return;
   }
-  const expand = parts.length === 1 && ARCHIVE.test(path);
-  queue(known({ path, size: file.size, file, expand }));
+  const item = known({ path, size: file.size, file, expand });
+  if (file.size <= Number(root.dataset.maxBytes)) queue(item);
+  else refuse(item, `Too large: it has ${size(file.size)}, and a file may have ${root.dataset.maxSize}. Nothing of it was sent.`);
 }
 
-/** A single folder that was dropped or picked is the demo itself: its own name is left out. */
+/** A single folder that was dropped or picked is the demo itself: its own name is left out. An archive within a folder
+ * is one of the demo's files. */
 function addAll(files) {
   fail("");
   const tops = new Set(files.map(({ path }) => path.split("/")[0]));
   const inOne = tops.size === 1 && files.every(({ path }) => path.includes("/"));
-  for (const { path, file } of files) add(inOne ? path.slice(path.indexOf("/") + 1) : path, file);
+  for (const { path, file } of files) {
+    add(inOne ? path.slice(path.indexOf("/") + 1) : path, file, !path.includes("/") && ARCHIVE.test(path));
+  }
   if (!files.length) fail("There were no files in that.");
 }
 
@@ -281,12 +291,22 @@ async function walk(entry, prefix = "") {
   return (await Promise.all(entries.map((child) => walk(child, `${path}/`)))).flat();
 }
 
-zone.addEventListener("dragover", (event) => {
+// The whole page takes files: beside the zone the browser would open them and leave the page.
+const brings = (event) => event.dataTransfer.types.includes("Files");
+const show = (over) => document.body.classList.toggle("dropping", over);
+
+window.addEventListener("dragover", (event) => {
+  if (!brings(event)) return;
   event.preventDefault();
-  zone.classList.add("over");
+  event.dataTransfer.dropEffect = "copy";
+  show(true);
 });
-for (const name of ["dragleave", "drop"]) zone.addEventListener(name, () => zone.classList.remove("over"));
-zone.addEventListener("drop", async (event) => {
+window.addEventListener("dragleave", (event) => {
+  if (!event.relatedTarget) show(false);
+});
+window.addEventListener("drop", async (event) => {
+  show(false);
+  if (!brings(event)) return;
   event.preventDefault();
   const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
   const plain = [...event.dataTransfer.files].map((file) => ({ path: file.name, file }));

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -37,6 +39,7 @@ async def application(scope, receive, send):
             else:
                 await send({"type": "websocket.send", "bytes": message.get("bytes"), "text": message.get("text")})
         return
+    open(os.environ["ASKED"], "a").write(scope["path"] + "\\n")
     size = 0
     while (message := await receive())["type"] == "http.request":
         size += len(message["body"])
@@ -77,8 +80,10 @@ def answers(port: int) -> bool:
 
 
 @pytest.fixture(scope="module")
-def port(folder: Path) -> Iterator[int]:
+def server(folder: Path) -> Iterator[tuple[int, int]]:
+    """The process and the port of the server."""
     number = free_port()
+    (folder / "asked").touch()
     environment = {
         **os.environ,
         "PORTICO_DATA": str(folder),
@@ -86,13 +91,19 @@ def port(folder: Path) -> Iterator[int]:
         "PORTICO_MAX_FORM_BYTES": str(1024**2),
         "PORTICO_TRUSTED_PROXIES": "127.0.0.2",
         "SENT": str(folder / "sent"),
+        "ASKED": str(folder / "asked"),
     }
     process = subprocess.Popen([sys.executable, "-c", APPLICATION, str(number)], cwd=ROOT, env=environment)
     wait_until(lambda: process.poll() is not None or answers(number), seconds=90)
     assert process.poll() is None, "the server ended"
-    yield number
+    yield process.pid, number
     process.terminate()
     assert process.wait(15) == 0
+
+
+@pytest.fixture
+def port(server: tuple[int, int]) -> int:
+    return server[1]
 
 
 def talk(port: int, data: bytes, *, source: str = "127.0.0.1", seconds: float = 10) -> bytes:
@@ -112,10 +123,52 @@ def test_a_form_over_the_limit_is_refused_and_an_upload_of_that_size_is_not(port
     body = b"x" * (2 * 1024**2)
     head = b"POST %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
     refused = talk(port, head % (b"/new-space", b"localhost", len(body)) + body)
-    assert refused.startswith(b"HTTP/1.1 413 ") and b"may carry at most" in refused
+    assert refused.startswith(b"HTTP/1.1 413 ")
+    said = json.loads(refused.partition(b"\r\n\r\n")[2])
+    assert said["error"] == "too_large" and "may carry at most" in said["message"]
     for host, path in ((b"localhost", b"/run/a/b/x"), (b"a-b.spaces.localhost:8000", b"/x")):
         taken = talk(port, head % (path, host, len(body)) + body)
         assert taken.startswith(b"HTTP/1.1 200 ") and b'"size": 2097152' in taken
+
+
+UPLOAD = b"PUT /uploads/1/files/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
+
+
+def test_a_disk_that_is_full_is_told_apart_from_a_body_that_is_too_large(server: tuple[int, int]) -> None:
+    pid, port = server
+    limits = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (2**19, limits[1]))
+    try:
+        refused = talk(port, UPLOAD % 2**20 + b"x" * 2**20)
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, limits)
+    assert refused.startswith(b"HTTP/1.1 507 ")
+    said = json.loads(refused.partition(b"\r\n\r\n")[2])
+    assert said == {"error": "disk_full", "message": "The portal's disk is full."}
+
+
+def test_an_upload_broken_off_half_way_is_not_handed_on_and_leaves_nothing_on_the_disk(
+    server: tuple[int, int], folder: Path
+) -> None:
+    pid, port = server
+
+    def spooled() -> list[str]:
+        """Its files in the spool, which have no name there."""
+        links = []
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                links.append(str(link.readlink()))
+        return [link for link in links if link.startswith(str(folder / "spool"))]
+
+    before = (folder / "asked").read_text()
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as s:
+        s.sendall(UPLOAD % 2**21 + b"x" * 2**20)
+        wait_until(spooled)
+        s.shutdown(socket.SHUT_WR)
+        assert s.recv(1) == b""
+    wait_until(lambda: not spooled())
+    assert list((folder / "spool").iterdir()) == []
+    assert (folder / "asked").read_text() == before
 
 
 def test_a_status_has_its_reason(port: int) -> None:

@@ -10,7 +10,7 @@ from apps.accounts.models import User
 from apps.builds.models import Build
 from apps.repos import store
 from apps.repos.store import Add
-from apps.spaces import services
+from apps.spaces import commits, services
 from apps.spaces.commits import commit_files, readme
 from apps.spaces.models import Space, Stage
 
@@ -38,6 +38,21 @@ def test_a_second_commit_supersedes_the_build_that_has_not_begun(space: Space, a
     states = dict(Build.objects.values_list("revision", "state"))
     assert states.pop(second) == Build.State.QUEUED
     assert list(states.values()) == [Build.State.SUPERSEDED]
+
+
+def test_a_row_that_follows_late_follows_the_tip(space: Space, ada: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    follow, theirs = commits.follow_head, Space.objects.get(pk=space.pk)
+
+    def late(space: Space, *, user: User | None) -> None:
+        monkeypatch.setattr(commits, "follow_head", follow)
+        commit_files(theirs, [Add("app.py", b"2")], user=ada, message="Two")
+        follow(space, user=user)
+
+    monkeypatch.setattr(commits, "follow_head", late)
+    commit_files(space, [Add("app.py", b"1")], user=ada, message="One")
+    tip = store.head(space.repository)
+    assert [c.title for c in store.log(space.repository)] == ["Two", "One"]
+    assert (Space.objects.get(pk=space.pk).head, Build.objects.get().revision) == (tip, tip)
 
 
 def test_a_commit_that_changes_nothing_builds_nothing(space: Space, ada: User) -> None:

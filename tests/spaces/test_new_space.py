@@ -82,7 +82,7 @@ def test_a_refused_file_is_told_and_the_rest_kept(browser: Client, path: str) ->
     put(browser, upload, "app.py", b"1")
     answer = put(browser, upload, path, b"x")
     assert answer.status_code == 422
-    assert answer.json()["error"]
+    assert answer.json()["error"] == "refused" and " " in answer.json()["message"]
     assert len(browser.get(f"/uploads/{upload}").json()["files"]) == 1
 
 
@@ -110,6 +110,16 @@ def test_every_template_makes_a_space_of_its_sdk(browser: Client, starter: Any) 
 def test_a_pasted_app_is_a_file(browser: Client) -> None:
     create(browser, code="import gradio\r\nprint(1)\r\n")
     assert store.read(Space.objects.get().repository, "main", "app.py") == b"import gradio\nprint(1)\n"
+
+
+def test_what_is_pasted_gets_the_name_that_its_sdk_looks_for(browser: Client) -> None:
+    create(browser, code="<h1>Hi</h1>", sdk="static")
+    assert files() == {"README.md", "index.html"}
+
+
+def test_what_is_pasted_beside_a_template_has_the_template_s_sdk(browser: Client) -> None:
+    answer = create(browser, code="<h1>Hi</h1>", sdk="gradio", starter="static-page")
+    assert "index.html comes from two places" in answer.content.decode()
 
 
 def test_without_scripts_a_single_archive_works(browser: Client) -> None:

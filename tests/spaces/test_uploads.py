@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import errno
 import io
+import re
+import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.exceptions import ValidationError
+from django.db import connections
 from django.utils import timezone
 
 from apps.accounts.models import User
+from apps.builds.models import Build
 from apps.repos import store
 from apps.spaces import card, services, uploads
-from apps.spaces.models import Space, Upload
+from apps.spaces.models import Space, Stage, Upload
 from apps.spaces.uploads import UploadRefused
 
 
@@ -161,6 +167,70 @@ def test_two_uploads_are_two_commits(space: Space, ada: User) -> None:
     uploads.commit_upload(second, space, user=ada, message="Two")
     assert [c.title for c in store.log(space.repository)] == ["Two", "One"]
     assert {e.path for e in store.tree(space.repository, "main")} >= {"one", "two"}
+
+
+def at_once(*works: Callable[[], str]) -> list[str]:
+    """What each returns, or the words it is refused with; all of them begin together."""
+    together = threading.Barrier(len(works))
+
+    def begin(work: Callable[[], str]) -> str:
+        try:
+            together.wait(30)
+            return work()
+        except UploadRefused as refused:
+            return str(refused)
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(len(works)) as threads:
+        return list(threads.map(begin, works))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_uploads_at_the_same_time_are_a_commit_each_and_the_tip_is_built(ada: User) -> None:
+    space = services.create_space(ada.namespace, "demo", user=ada)
+    given = {f"{number}.txt": uploads.open_upload(ada) for number in range(4)}
+    for name, upload in given.items():
+        uploads.receive(upload, name, [name.encode()])
+
+    def committing(name: str, upload: Upload) -> Callable[[], str]:
+        mine = Space.objects.get(pk=space.pk)
+        return lambda: uploads.commit_upload(upload, mine, user=ada, message=name)
+
+    revisions = at_once(*(committing(name, upload) for name, upload in given.items()))
+    commits = store.log(space.repository)
+    assert sorted(c.sha for c in commits) == sorted(revisions)
+    assert {c.title for c in commits} == set(given)
+    assert {e.path for e in store.tree(space.repository, "main")} == {"README.md", *given}
+    space.refresh_from_db()
+    assert (space.head, space.stage) == (commits[0].sha, Stage.BUILDING)
+    queued = Build.objects.filter(space=space, state=Build.State.QUEUED)
+    assert [build.revision for build in queued] == [space.head]
+    assert not Upload.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_upload_committed_twice_at_the_same_time_is_one_commit_and_one_refusal(ada: User) -> None:
+    space, upload = services.create_space(ada.namespace, "demo", user=ada), uploads.open_upload(ada)
+    for number in range(20):
+        uploads.receive(upload, f"{number}", [b"x" * 100_000])
+    same = Upload.objects.get(pk=upload.pk)
+    told = at_once(*(partial(uploads.commit_upload, u, space, user=ada, message="Add") for u in (upload, same)))
+    (only,) = store.log(space.repository)
+    told.remove(only.sha)
+    assert re.fullmatch("This upload (is being|has been) committed already.*", *told)
+    assert Build.objects.count() == 1
+
+
+def test_a_first_upload_s_readme_stays_when_another_upload_comes_in_between(space: Space, ada: User) -> None:
+    given = b"---\ntitle: Mine\nsdk: gradio\n---\n"
+    first, second = uploads.open_upload(ada), uploads.open_upload(ada)
+    uploads.receive(first, "README.md", [given])
+    uploads.receive(second, "data.csv", [b"1"])
+    before = Space.objects.get(pk=space.pk)
+    uploads.commit_upload(first, space, user=ada, message="One")
+    uploads.commit_upload(second, before, user=ada, message="Two")
+    assert store.read(space.repository, "main", "README.md") == given
 
 
 def test_a_file_can_be_taken_out_again(upload: Upload) -> None:

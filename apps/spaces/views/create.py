@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
@@ -15,13 +16,12 @@ from django.views.decorators.http import require_http_methods, require_safe
 from apps.accounts.models import User
 from apps.repos import store
 from apps.spaces import archives, services, uploads
+from apps.spaces import card as cards
 from apps.spaces.forms import SDK_WORDS, VISIBILITY_WORDS, SpaceForm, choices, messages_of
 from apps.spaces.models import Space, Upload
 from apps.spaces.templates_gallery import STARTERS, starter
 from apps.spaces.uploads import Staged, UploadRefused
 from apps.spaces.views.access import person
-
-APP_NAMES = {"gradio": "app.py", "streamlit": "app.py", "python": "app.py", "static": "index.html"}
 
 
 @login_required
@@ -39,7 +39,9 @@ def new_space(request: HttpRequest) -> HttpResponse:
         "sdks": choices(SDK_WORDS),
         "visibilities": choices(VISIBILITY_WORDS),
         "starters": STARTERS,
+        "app_names": {sdk: names[0] for sdk, names in cards.APP_FILES.items()},
         "upload": form["upload"].value() or "",
+        "max_bytes": settings.PORTICO_MAX_FILE_BYTES,
     }
     return render(request, "spaces/new.html", shown, status=422 if form.errors else 200)
 
@@ -52,9 +54,9 @@ def _create(user: User, asked: dict[str, Any]) -> Space:
     space: Space | None = None
     try:
         added = _receive(upload, asked)
-        chosen = starter(asked["starter"])
-        sdk = chosen.sdk if chosen else asked["sdk"]
-        space = services.create_space(user.namespace, asked["name"], user=user, sdk=sdk, visibility=asked["visibility"])
+        space = services.create_space(
+            user.namespace, asked["name"], user=user, sdk=asked["sdk"], visibility=asked["visibility"]
+        )
         if uploads.staged(upload):
             uploads.commit_upload(upload, space, user=user, message="Add the first files")
         else:
@@ -81,7 +83,7 @@ def _receive(upload: Upload, asked: dict[str, Any]) -> list[Staged]:
     if chosen := starter(asked["starter"]):
         brought += [(path, [data], False) for path, data in chosen.files.items()]
     if asked["code"].strip():
-        brought.append((APP_NAMES[asked["sdk"]], [asked["code"].replace("\r\n", "\n").encode()], False))
+        brought.append((cards.APP_FILES[asked["sdk"]][0], [asked["code"].replace("\r\n", "\n").encode()], False))
     paths = Counter([f.path for f in uploads.staged(upload)] + [path for path, _, _ in brought])
     if twice := next((path for path, count in paths.items() if count > 1), None):
         raise UploadRefused(

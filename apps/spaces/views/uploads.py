@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import ValidationError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
@@ -38,6 +39,11 @@ def _chunks(request: HttpRequest) -> Iterator[bytes]:
         yield chunk
 
 
+def _refused(code: str, error: UploadRefused, status: int) -> JsonResponse:
+    """As the server and the gateway refuse: a code for programs, words for people."""
+    return JsonResponse({"error": code, "message": str(error)}, status=status)
+
+
 @login_required
 @require_POST
 def open_upload(request: HttpRequest) -> HttpResponse:
@@ -45,7 +51,7 @@ def open_upload(request: HttpRequest) -> HttpResponse:
     try:
         upload = uploads.open_upload(person(request))
     except UploadRefused as error:
-        return JsonResponse({"error": str(error)}, status=429)
+        return _refused("too_many_uploads", error, 429)
     return JsonResponse({"id": str(upload.pk)}, status=201)
 
 
@@ -64,7 +70,7 @@ def upload(request: HttpRequest, pk: UUID) -> HttpResponse:
 @require_http_methods(["PUT", "DELETE"])
 def upload_file(request: HttpRequest, pk: UUID, path: str) -> HttpResponse:
     """PUT takes the body as the file at `path`, or with `?expand=1` the files of the archive that it is; DELETE takes
-    the file out. A refusal is `{"error": …}` with status 422 and changes nothing."""
+    the file out. A refusal is `{"error": code, "message": words}` with status 422 and changes nothing."""
     own = _own(request, pk)
     if request.method == "DELETE":
         uploads.remove(own, path)
@@ -72,7 +78,7 @@ def upload_file(request: HttpRequest, pk: UUID, path: str) -> HttpResponse:
     try:
         taken = uploads.receive(own, path, _chunks(request), expand=request.GET.get("expand") == "1")
     except UploadRefused as error:
-        return JsonResponse({"error": str(error)}, status=422)
+        return _refused("refused", error, 422)
     return JsonResponse({"files": _listed(taken)})
 
 
@@ -87,7 +93,12 @@ def add_files(request: HttpRequest, space: Space) -> HttpResponse:
             return redirect(space.get_absolute_url())
         except (ValidationError, UploadRefused, store.Conflict) as refused:
             error = messages_of(refused)
-    more = {"error": error, "folder": request.GET.get("folder", ""), "upload": request.POST.get("upload", "")}
+    more = {
+        "error": error,
+        "folder": request.GET.get("folder", ""),
+        "upload": request.POST.get("upload", ""),
+        "max_bytes": settings.PORTICO_MAX_FILE_BYTES,
+    }
     return render(request, "spaces/upload.html", context(request, space, "files", **more), status=422 if error else 200)
 
 
