@@ -93,9 +93,6 @@ def writable_proc():
                 found.append(path)
     return found
 
-def setuid_gains():
-    return open("/proc/self/status").read()
-
 def userns():
     import ctypes
     libc = ctypes.CDLL(None, use_errno=True)
