@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 from typing import Any, TypeVar
@@ -114,6 +115,11 @@ class Birth:
             self._channel.close()
         self._fail("the fork ended before it entered its sandbox")
         self.ended.set()
+
+    def let_go(self) -> None:
+        """Have a child that has no Space yet end; `ended` is set when it has."""
+        with contextlib.suppress(OSError):
+            self._channel.shutdown(socket.SHUT_WR)
 
     def give_up(self) -> None:
         """Stop listening; a child that has no Space yet ends by this."""

@@ -142,7 +142,7 @@ class ForkSpawner:
                     signal.pidfd_send_signal(self._pidfd, signal.SIGTERM)
                     await asyncio.wait_for(birth.ended.wait(), grace_seconds)
             if not birth.ended.is_set():
-                self._kill()
+                self._kill(birth)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(birth.ended.wait(), 5)
                 birth.give_up()
@@ -151,12 +151,14 @@ class ForkSpawner:
         if self._cgroup is not None:
             await asyncio.to_thread(self._cgroup.remove)
 
-    def _kill(self) -> None:
+    def _kill(self, birth: Birth) -> None:
         if self._pidfd >= 0:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-        elif self._cgroup is not None:
-            self._cgroup.kill()
+        else:
+            birth.let_go()
+            if self._cgroup is not None:
+                self._cgroup.kill()
 
     def _close(self) -> None:
         if self._pidfd >= 0:
