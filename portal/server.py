@@ -10,8 +10,8 @@ derived from here so that
 - an answer that broke off closes its connection, instead of looking complete;
 - nobody but a trusted proxy says where a request came from.
 
-What is left to Daphne's design: a body is read to its end before the application sees its first byte, so an upload's
-progress inside a demo jumps. `docs/architecture.md` says where that leads.
+What is left to Daphne's design: a body is read to its end before the application sees its first byte. So an upload's
+progress inside a demo jumps, and each upload is written twice: here, to be read from there, and by whoever gets it.
 """
 
 from __future__ import annotations

@@ -36,23 +36,23 @@ deploy_check() {
 
 unit() {
     step "unit tests"
-    pytest -q -n 2 -m "not integration and not e2e and not services"
+    pytest -q -rs -n 2 -m "not integration and not e2e and not services"
 }
 
 integration() {
     step "integration tests: real builds, workers and servers"
-    pytest -q -n 2 --dist loadfile -m integration
+    pytest -q -rs -n 2 --dist loadfile -m integration
 }
 
 postgres() {
     step "the same on PostgreSQL and Redis"
-    python scripts/with_services.py pytest -q -n 2 -m "not integration and not e2e and not services"
-    python scripts/with_services.py pytest -q -m services tests/portal
+    python scripts/with_services.py pytest -q -rs -n 2 -m "not integration and not e2e and not services"
+    python scripts/with_services.py pytest -q -rs -m services tests/portal
 }
 
 e2e() {
     step "end to end, in Chromium"
-    pytest -q -n 2 --dist loadfile -m e2e
+    pytest -q -rs -n 2 --dist loadfile -m e2e
 }
 
 if [ $# -gt 0 ]; then

@@ -11,8 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
@@ -26,6 +25,7 @@ from apps.runtime import client, services
 from apps.sandbox.interpreters import default_interpreter
 from apps.spaces.models import SDK, Space, Stage
 from apps.spaces.services import create_space
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
 AGENT = [sys.executable, "-m", "apps.runtime.agent"]
@@ -238,17 +238,6 @@ def stage_of(space: Space) -> str:
 def wait_for_stage(space: Space, stage: Stage, seconds: float = 60) -> Space:
     wait_until(lambda: stage_of(space) == stage, seconds=seconds, what=lambda: f"{space.stage}: {space.stage_message}")
     return space
-
-
-def wait_until(
-    condition: Callable[[], Any], seconds: float = 60, what: Callable[[], str] = lambda: "it did not happen"
-) -> Any:
-    """Poll until `condition` is true and return its value."""
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, what()
-        time.sleep(0.05)
-    return found
 
 
 def processes_mentioning(text: str) -> list[int]:

@@ -61,6 +61,8 @@ class Plan:
     card: cards.Card
     interpreter: Interpreter | None
     requirements: tuple[str, ...]
+    ignored: tuple[str, ...] = ()
+    """Keys of README.md that name a version of something this SDK does not have. The Hub ignores them as well."""
 
 
 class BuildLog:
@@ -129,6 +131,8 @@ def _build(build: Build, build_log: BuildLog) -> None:
         except (store.TooLarge, BadPath) as error:
             raise BuildFailed(Stage.CONFIG_ERROR, str(error)) from None
         plan = make_plan(space, aside)
+        for key in plan.ignored:
+            build_log.say(f"Warning: README.md says {key}, which does nothing where sdk is {plan.sdk}")
         environment = None
         if plan.interpreter is not None:
             build_log.say(f"Python {plan.interpreter.version}, {plan.sdk}")
@@ -149,9 +153,13 @@ def make_plan(space: Space, folder: Path) -> Plan:
     sdk = card.sdk or space.sdk
     app_file = _app_file(card, sdk, folder)
     if sdk == SDK.STATIC:
-        return Plan(sdk, app_file, card, None, ())
-    interpreter = _interpreter(card)
-    return Plan(sdk, app_file, card, interpreter, _requirements(card, sdk, folder))
+        return Plan(sdk, app_file, card, None, (), _ignored(card, "sdk_version", "python_version"))
+    ignored = _ignored(card, "sdk_version") if sdk == SDK.PYTHON else ()
+    return Plan(sdk, app_file, card, _interpreter(card), _requirements(card, sdk, folder), ignored)
+
+
+def _ignored(card: cards.Card, *keys: str) -> tuple[str, ...]:
+    return tuple(key for key in keys if getattr(card, key) is not None)
 
 
 def _card(folder: Path) -> cards.Card:

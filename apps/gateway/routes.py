@@ -19,7 +19,7 @@ from django.db.models import F, QuerySet
 
 from apps.builds.models import Deployment
 from apps.runtime.database import in_database
-from apps.spaces.models import Space, Stage
+from apps.spaces.models import Space
 
 TTL_SECONDS = 1.0
 MAX_KNOWN = 20_000
@@ -64,7 +64,7 @@ class Route:
 
 
 def _read(spaces: QuerySet[Space]) -> list[Route]:
-    found = list(spaces.select_related("owner").exclude(stage=Stage.DELETING))
+    found = list(spaces.select_related("owner"))
     deployments = {
         d.space_id: d for d in Deployment.objects.filter(space__in=[s.pk for s in found], is_current=True)
     }  # fmt: skip

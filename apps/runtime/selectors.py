@@ -62,7 +62,7 @@ def start_plan(space_id: int, *, stages: frozenset[Stage] | None = None) -> Star
         StartRefused: it is gone, withheld, paused, not in one of `stages`, without a deployment, static, or what it was
             built with is no longer there, or what it keeps cannot be had here.
     """
-    space = Space.objects.select_related("owner", "plan").filter(pk=space_id).exclude(stage=Stage.DELETING).first()
+    space = Space.objects.select_related("owner", "plan").filter(pk=space_id).first()
     if space is None:
         raise StartRefused(Stage.DELETING, "This Space does not exist any more.")
     if space.is_withheld:

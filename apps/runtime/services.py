@@ -28,7 +28,7 @@ def note_node(capabilities: dict[str, Any] | None = None) -> None:
 def _to_run(space_id: int) -> Space | None:
     """The Space, locked; None when it was paused, withheld or deleted since somebody wanted it to run."""
     space = Space.objects.select_for_update(of=("self",)).select_related("owner").filter(pk=space_id).first()
-    if space is None or space.stage == Stage.DELETING or space.is_withheld or space.paused_at is not None:
+    if space is None or space.is_withheld or space.paused_at is not None:
         return None
     return space
 

@@ -17,7 +17,7 @@ row, calls `load_state` and then `stop`, so that whatever survived is found and 
 To write another one, fulfil `Spawner` and the promises above, and keep to these rules: the app gets the environment
 of its spec and no other; it holds no descriptor besides its standard ones; it can reach neither the host's network
 nor another worker's; it cannot outlive the agent unless `load_state` makes it reachable again.
-`tests/runtime/test_spawner.py` holds any spawner to them.
+`tests/runtime/test_spawner.py` holds every spawner to them.
 """
 
 from __future__ import annotations

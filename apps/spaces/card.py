@@ -221,12 +221,6 @@ def _load(block: str) -> tuple[dict[str, Any], dict[str, int]]:
     return {str(k): v for k, v in values.items()}, lines
 
 
-def body_of(text: str) -> str:
-    """README.md without its front matter."""
-    found = FRONT_MATTER.match(text)
-    return text[found.end() :] if found else text
-
-
 def render(card: Card, body: str = "") -> str:
     """Return README.md: the card's front matter, as huggingface_hub writes it, then `body`."""
     values = card.model_dump(exclude_none=True, exclude_unset=True)

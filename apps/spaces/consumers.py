@@ -16,7 +16,7 @@ from apps.accounts.models import User
 from apps.spaces.events import space_group
 from apps.spaces.logs import Kind, read_log, text_of
 from apps.spaces.models import Space
-from apps.spaces.selectors import can_write, get_space, readable_by
+from apps.spaces.selectors import get_space, owns, readable_by
 
 NOT_FOUND = 4404
 GONE = 4410
@@ -62,7 +62,7 @@ class SpaceConsumer(AsyncJsonWebsocketConsumer):
         person = await self._look_again()
         if person is None:
             return
-        if not can_write(person, self.space):
+        if not owns(person, self.space):
             await self.send_json({"type": "refused", "message": "Only its owner may read the logs."})
             return
         for kind in KINDS:
@@ -86,7 +86,7 @@ class SpaceConsumer(AsyncJsonWebsocketConsumer):
         person = await self._look_again()
         if person is None:
             return
-        if can_write(person, self.space):
+        if owns(person, self.space):
             await self._catch_up(kind)
         else:
             self.sent.clear()
@@ -107,7 +107,7 @@ class SpaceConsumer(AsyncJsonWebsocketConsumer):
         self.sent[kind] = at
 
     async def _send_stage(self, person: Person) -> None:
-        message = self.space.stage_message if can_write(person, self.space) else ""
+        message = self.space.stage_message if owns(person, self.space) else ""
         label = self.space.get_stage_display()
         await self.send_json({"type": "stage", "stage": self.space.stage, "label": label, "message": message})
 

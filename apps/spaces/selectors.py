@@ -6,13 +6,13 @@ from django.contrib.auth.models import AnonymousUser
 from django.db.models import Q, QuerySet
 
 from apps.accounts.models import User
-from apps.spaces.models import Space, Stage
+from apps.spaces.models import Space
 
 
 def readable_by(user: User | AnonymousUser) -> QuerySet[Space]:
     """Spaces whose pages, files and demo `user` may see, owners loaded. A withheld Space is still among
     them: pages show its tombstone (`Space.is_withheld`)."""
-    spaces = Space.objects.select_related("owner").exclude(stage=Stage.DELETING)
+    spaces = Space.objects.select_related("owner")
     if not user.is_authenticated:
         return spaces.filter(visibility=Space.Visibility.PUBLIC)
     if user.can_moderate:
@@ -30,9 +30,14 @@ def get_space(slug: str, user: User | AnonymousUser) -> Space:
     return readable_by(user).get(owner__name__iexact=owner, name__iexact=name)
 
 
+def owns(user: User | AnonymousUser, space: Space) -> bool:
+    """Whether the Space is `user`'s own, whose logs, errors and reasons of moderators are theirs to read."""
+    return user.is_authenticated and user.is_active and space.owner_id == user.namespace_id
+
+
 def can_write(user: User | AnonymousUser, space: Space) -> bool:
     """Whether `user` may change the Space: its owner may, unless moderators withhold it."""
-    return user.is_authenticated and user.is_active and space.owner_id == user.namespace_id
+    return owns(user, space) and not space.is_withheld
 
 
 def listed() -> QuerySet[Space]:
@@ -40,6 +45,5 @@ def listed() -> QuerySet[Space]:
     return (
         Space.objects.select_related("owner")
         .filter(visibility=Space.Visibility.PUBLIC, taken_down_at=None, owner__suspended_at=None)
-        .exclude(stage=Stage.DELETING)
         .order_by("-updated_at")
     )

@@ -146,7 +146,6 @@ def delete_space(space: Space) -> None:
     space_id, repository = space.pk, space.repository
     events.route_changed(space_id)
     events.push_on_commit(events.space_group(space_id), {"type": "space.deleted"})
-    Space.objects.filter(pk=space_id).update(stage=Stage.DELETING)
     space.delete()
     signals.space_deleted.send(Space, space_id=space_id, repository=repository)
 

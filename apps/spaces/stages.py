@@ -20,9 +20,9 @@ def set_stage(space_id: int, stage: Stage, message: str = "", *, only_from: tupl
         only_from: do nothing unless the Space is in one of these stages.
 
     Returns:
-        Whether the stage or its message changed. A Space that is gone, or being deleted, never changes.
+        Whether the stage or its message changed. A Space that is gone never changes.
     """
-    space = Space.objects.select_for_update().filter(pk=space_id).exclude(stage=Stage.DELETING).first()
+    space = Space.objects.select_for_update().filter(pk=space_id).first()
     if space is None or (only_from is not None and space.stage not in only_from):
         return False
     if (space.stage, space.stage_message) == (stage, message):

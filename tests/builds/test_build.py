@@ -123,9 +123,10 @@ def test_a_failed_build_leaves_the_former_deployment(space: Space) -> None:
 
 
 def test_a_static_space_needs_no_environment(space: Space) -> None:
-    commit(space, {"README.md": "---\nsdk: static\n---\n", "index.html": "hi"})
+    commit(space, {"README.md": "---\nsdk: static\nsdk_version: 6.0.0\n---\n", "index.html": "hi"})
     build(space)
     assert (Deployment.objects.get().environment, space.stage) == (None, Stage.RUNNING)
+    assert "README.md says sdk_version, which does nothing" in last_lines(space.pk, "build", 100)
 
 
 def test_a_superseded_build_deploys_nothing(space: Space) -> None:

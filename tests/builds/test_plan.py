@@ -60,6 +60,18 @@ def test_a_python_version_that_is_not_here_is_refused_with_those_that_are(space:
 
 
 @pytest.mark.parametrize(
+    ("sdk", "ignored"),
+    [("static", ("sdk_version", "python_version")), ("python", ("sdk_version",)), ("gradio", ()), ("streamlit", ())],
+)
+def test_a_version_of_what_its_sdk_does_not_have_is_noted(
+    sdk: str, ignored: tuple[str, ...], space: Space, tmp_path: Path
+) -> None:
+    minor = next(iter(find_interpreters()))
+    readme = front(sdk=sdk, sdk_version="6.0.0", python_version=f"'{minor}'")
+    assert plan_of(space, tmp_path, {"README.md": readme, "app.py": "", "index.html": ""}).ignored == ignored
+
+
+@pytest.mark.parametrize(
     ("files", "stage", "words"),
     [
         ({"README.md": "---\ntitle: a\nsdk: docker\n---\n"}, Stage.CONFIG_ERROR, "README.md, line 3"),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +9,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.e2e.conftest import ADMIN, sign_in
 from tests.running_portal import RunningPortal
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.e2e
 
@@ -38,13 +37,6 @@ def reported(portal: RunningPortal, tmp_path: Path) -> str:
     portal.deploy(tmp_path, "ada/reported")
     assert portal.get("/", host=portal.host("ada-reported"))[0] == 200
     return "ada/reported"
-
-
-def eventually(holds: Callable[[], bool], seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while not (held := holds()) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return held
 
 
 def test_a_report_appears_live_and_what_follows_is_everywhere_within_two_seconds(
@@ -81,7 +73,7 @@ def test_a_report_appears_live_and_what_follows_is_everywhere_within_two_seconds
     page.fill("textarea[name=reason]", "Mining is not allowed.")
     page.get_by_role("button", name="Take down").click()
     expect(page.locator("main")).to_contain_text("Restore")
-    assert eventually(lambda: statuses() == {410}, WITHIN_SECONDS), statuses()
+    wait_until(lambda: statuses() == {410}, WITHIN_SECONDS, lambda: str(statuses()))
     expect(page.locator("main")).to_contain_text("Mining is not allowed.")
     page.goto(f"{portal.url}/moderation/")
     expect(page.locator("[data-report]", has_text=reported)).to_have_count(0)
@@ -92,7 +84,7 @@ def test_a_report_appears_live_and_what_follows_is_everywhere_within_two_seconds
     page.fill("textarea[name=reason]", "They took the miner out.")
     page.get_by_role("button", name="Restore").click()
     host = portal.host(reported.replace("/", "-"))
-    assert eventually(lambda: portal.get("/", host=host)[0] == 200, 20)
+    wait_until(lambda: portal.get("/", host=host)[0] == 200, 20)
     assert portal.get(f"/spaces/{reported}")[0] == 200
 
     page.goto(f"{portal.url}/moderation/log?target={reported}")

@@ -17,17 +17,11 @@ from apps.spaces.models import Space
 from apps.spaces.services import delete_space, rename_space, set_visibility, withhold_space
 from tests.gateway.asgi_client import ask, begin, get, websocket
 from tests.gateway.conftest import MakeSpace, StandInAgent, deploy, without_connections
+from tests.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 NAVIGATION = {"Accept": "text/html", "Sec-Fetch-Mode": "navigate"}
 Upstream = tuple[int, dict[str, Any]]
-
-
-async def until(condition: Any, seconds: float = 3) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        await asyncio.sleep(0.02)
 
 
 async def test_however_many_ask_a_sleeping_space_is_started_once(space: Space, agent: StandInAgent) -> None:

@@ -17,6 +17,7 @@ import aiohttp
 import pytest
 
 from tests.running_portal import ROOT, RunningPortal
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -173,7 +174,7 @@ def test_a_private_space_is_its_owners_and_their_programs(portal: RunningPortal,
     shell(portal, "from apps.spaces.models import Space; from apps.spaces.services import set_visibility\n"
                   "set_visibility(Space.objects.get(name='talk'), 'private')")  # fmt: skip
     host = portal.host("ada-talk")
-    wait_for(lambda: portal.get("/config", host=host)[0] == 404)
+    wait_until(lambda: portal.get("/config", host=host)[0] == 404)
     with pytest.raises(RuntimeError, match="RepositoryNotFound"):
         as_program(portal, "ada/talk", folder)
     token = portal.token("ada")
@@ -183,7 +184,7 @@ def test_a_private_space_is_its_owners_and_their_programs(portal: RunningPortal,
         assert token not in json.dumps(said), "the app saw the visitor's token"
     shell(portal, "from apps.spaces.models import Space; from apps.spaces.services import set_visibility\n"
                   "set_visibility(Space.objects.get(name='talk'), 'public')")  # fmt: skip
-    wait_for(lambda: portal.get("/config", host=host)[0] == 200)
+    wait_until(lambda: portal.get("/config", host=host)[0] == 200)
 
 
 async def test_streamlit_talks_over_its_websocket(portal: RunningPortal, folder: Path) -> None:
@@ -210,17 +211,10 @@ def test_a_takedown_holds_within_two_seconds(portal: RunningPortal) -> None:
     shell(portal, "from apps.spaces.models import Space; from apps.spaces.services import withhold_space\n"
                   "withhold_space(Space.objects.get(name='talk'), 'test')")  # fmt: skip
     at = time.monotonic()
-    wait_for(lambda: portal.get("/config", host=host)[0] == 410, seconds=2)
+    wait_until(lambda: portal.get("/config", host=host)[0] == 410, seconds=2)
     assert portal.get("/run/ada/talk/config")[0] == 410
     assert portal.get("/api/spaces/ada/talk")[0] == 410
     assert time.monotonic() - at < 2
-
-
-def wait_for(condition: Any, seconds: float = 5) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 ROUTES = """

@@ -17,8 +17,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.running_agent import wait_until
 from tests.running_portal import ROOT, free_port
+from tests.waiting import wait_until
 
 APPLICATION = """
 import asyncio, json, os, resource, sys

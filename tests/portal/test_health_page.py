@@ -18,7 +18,8 @@ from apps.runtime.models import Node
 from apps.sandbox.report import machine_report
 from portal.remedies import REMEDIES
 from portal.status import AWAY_SECONDS, node_report, service_checks, status_report
-from tests.running_agent import RunningAgent, bare_environment, ensure, sleeping_space, wait_until
+from tests.running_agent import RunningAgent, bare_environment, ensure, sleeping_space
+from tests.waiting import wait_until
 
 CAPABILITIES = {
     "sandbox": {"ok": True, "detail": "user, mount, pid namespaces"},

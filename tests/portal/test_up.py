@@ -7,12 +7,13 @@ import re
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.running_portal import ROOT, RunningPortal, free_port
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -44,13 +45,6 @@ def child(portal: RunningPortal, words: str) -> int:
             if parent == portal.process.pid:
                 return pid
     raise AssertionError(f"no {words} among {of_portal(portal)}")
-
-
-def eventually(found: Callable[[], object], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not found():
-        assert time.monotonic() < deadline, "it did not come"
-        time.sleep(0.2)
 
 
 @pytest.fixture(scope="module")
@@ -85,11 +79,11 @@ def test_a_second_one_on_the_same_folder_or_port_is_refused(portal: RunningPorta
 def test_a_killed_process_is_started_again(portal: RunningPortal, words: str) -> None:
     former = child(portal, words)
     os.kill(former, signal.SIGKILL)
-    eventually(lambda: child_or_none(portal, words) not in {None, former})
-    eventually(lambda: portal.get("/readyz")[0] == 200)
-    eventually(lambda: answers(portal))
+    wait_until(lambda: child_or_none(portal, words) not in {None, former})
+    wait_until(lambda: portal.get("/readyz")[0] == 200)
+    wait_until(lambda: answers(portal))
     portal.command("restart", "ada/server")
-    eventually(lambda: portal.command("stage", "ada/server").stdout.strip() == "RUNNING")
+    wait_until(lambda: portal.command("stage", "ada/server").stdout.strip() == "RUNNING")
 
 
 def child_or_none(portal: RunningPortal, words: str) -> int | None:
@@ -115,7 +109,7 @@ def test_a_killed_supervisor_takes_everything_with_it(portal: RunningPortal) -> 
     assert portal.process is not None
     portal.process.kill()
     portal.process.wait()
-    eventually(lambda: of_portal(portal) == {})
+    wait_until(lambda: of_portal(portal) == {})
     portal.process = None
     portal.start()
     assert answers(portal)
@@ -123,7 +117,7 @@ def test_a_killed_supervisor_takes_everything_with_it(portal: RunningPortal) -> 
 
 def test_without_an_administrator_a_one_time_address_is_printed(tmp_path: Path) -> None:
     with RunningPortal(tmp_path / "fresh") as fresh:
-        eventually(lambda: f"Portico is at http://localhost:{fresh.port}" in fresh.log.read_text())
+        wait_until(lambda: f"Portico is at http://localhost:{fresh.port}" in fresh.log.read_text())
         address = re.search(r"http://localhost:\d+(/setup/\S+)", fresh.log.read_text())
         assert address
         status, body = fresh.get(address[1])

@@ -11,7 +11,8 @@ from urllib.parse import quote
 from apps.runtime import client
 from apps.spaces import plans
 from apps.spaces.models import Plan, Space, Stage
-from tests.running_agent import SERVER, bare_environment, ensure, fetch, sleeping_space, wait_until
+from tests.running_agent import SERVER, bare_environment, ensure, fetch, sleeping_space
+from tests.waiting import wait_until
 
 MIB = 1024**2
 KEEPER = (

@@ -21,8 +21,8 @@ from tests.running_agent import (
     sleeping_space,
     stage_of,
     wait_for_stage,
-    wait_until,
 )
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
 

@@ -26,9 +26,9 @@ from tests.running_agent import (
     sleeping_space,
     stage_of,
     wait_for_stage,
-    wait_until,
 )
 from tests.runtime.keepers import ON_REQUEST
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
 

@@ -27,10 +27,10 @@ from tests.running_agent import (
     sleeping_space,
     stage_of,
     wait_for_stage,
-    wait_until,
 )
 from tests.runtime.keepers import ON_REQUEST, ask, keeping, loop_devices
 from tests.runtime.test_agent_ends import cgroups
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
 

@@ -25,9 +25,9 @@ from tests.running_agent import (
     fetch,
     sleeping_space,
     stage_of,
-    wait_until,
 )
 from tests.runtime.keepers import KEEPER, MIB, ask, keeping, loop_devices, restart, stop
+from tests.waiting import wait_until
 
 pytestmark = [
     pytest.mark.integration,

@@ -16,8 +16,9 @@ from apps.runtime.storage import image_of
 from apps.sandbox.volumes import Volume, VolumeError
 from apps.spaces.models import Space, Stage
 from apps.spaces.services import empty_storage
-from tests.running_agent import AGENT, RunningAgent, ensure, fetch, sleeping_space, stage_of, wait_until
+from tests.running_agent import AGENT, RunningAgent, ensure, fetch, sleeping_space, stage_of
 from tests.runtime.keepers import MIB, ask, keeping, loop_devices
+from tests.waiting import wait_until
 
 pytestmark = [
     pytest.mark.integration,

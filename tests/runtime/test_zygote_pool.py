@@ -18,7 +18,8 @@ from apps.runtime.zygote.pool import Pool, Zygote
 from apps.sandbox import cgroups
 from apps.sandbox.egress.node import Egress
 from apps.sandbox.interpreters import default_interpreter
-from tests.running_agent import bare_environment, wait_until
+from tests.running_agent import bare_environment
+from tests.waiting import wait_until
 
 pytestmark = [
     pytest.mark.integration,

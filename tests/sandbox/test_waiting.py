@@ -11,7 +11,7 @@ import pytest
 
 from apps.sandbox import cgroups
 from apps.sandbox.cgroups import Limits
-from tests.running_agent import wait_until
+from tests.waiting import wait_until
 
 LIMITS = Limits(memory_bytes=2**28, processes=16, cpus=2.0, disk_bytes=2**24)
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root makes control groups here")

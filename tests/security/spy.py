@@ -28,8 +28,8 @@ from tests.running_agent import (
     ensure,
     fetch,
     sleeping_space,
-    wait_until,
 )
+from tests.waiting import wait_until
 
 WAYS = ("fresh", "forked")
 """How a worker may be started: by a fresh interpreter, or as a fork of a zygote."""

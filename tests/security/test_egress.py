@@ -11,7 +11,7 @@ import pytest
 
 from apps.sandbox.egress import rules
 from apps.spaces.models import Plan, Space
-from tests.running_agent import AGENT, RunningAgent, wait_until
+from tests.running_agent import AGENT, RunningAgent
 from tests.security.egress import (
     HOLD,
     PRIVATE,
@@ -27,6 +27,7 @@ from tests.security.egress import (
     uplinks,
 )  # fmt: skip
 from tests.security.spy import WAYS, Worker, space_of
+from tests.waiting import wait_until
 from tests.world import HOST, HOST_PRIVATE, NAME, OTHER, PORT, WORLD, World, serve
 
 DATAGRAMS = """

@@ -14,7 +14,7 @@ from django.conf import settings
 from apps.sandbox.egress import rules
 from apps.spaces.models import Plan, Space
 from tests.ordinary import USER, as_user, owned
-from tests.running_agent import AGENT, RunningAgent, wait_until
+from tests.running_agent import AGENT, RunningAgent
 from tests.security.egress import (
     HOLD,
     PRIVATE,
@@ -30,6 +30,7 @@ from tests.security.egress import (
     uplinks,
 )  # fmt: skip
 from tests.security.spy import Worker, space_of
+from tests.waiting import wait_until
 from tests.world import HOST, HOST_PRIVATE, NAME, OTHER, PORT, WORLD, World, serve
 
 pytestmark = [

@@ -15,7 +15,7 @@ import pytest
 from django.conf import settings
 
 from tests.ordinary import as_user, owned
-from tests.running_agent import AGENT, RunningAgent, wait_until
+from tests.running_agent import AGENT, RunningAgent
 from tests.security.egress import (
     HOLD,
     PRIVATE,
@@ -32,6 +32,7 @@ from tests.security.egress import (
     uplinks,
 )
 from tests.security.spy import WAYS, Worker, space_of
+from tests.waiting import wait_until
 from tests.world import HOST, HOST_PRIVATE, WORLD, World
 
 pytestmark = [

@@ -22,9 +22,10 @@ from apps.sandbox.users import FIRST
 from apps.spaces import plans
 from apps.spaces.logs import read_log
 from apps.spaces.models import Plan
-from tests.running_agent import RunningAgent, bare_environment, ensure, sleeping_space, wait_until
+from tests.running_agent import RunningAgent, bare_environment, ensure, sleeping_space
 from tests.security.leftovers import BURN, DAEMON, STUBBORN, new_seconds, sleepers
 from tests.security.spy import ATTACH, SPY, WAYS, Worker, cgroups_seen, machine_memory, space_of
+from tests.waiting import wait_until
 
 pytestmark = [
     pytest.mark.integration,

@@ -86,6 +86,17 @@ def test_a_withheld_space_is_a_tombstone(path: str, filled: Space, client: Clien
     assert "imitates a bank" in owner.get(f"/spaces/ada/demo{path}").content.decode()
 
 
+def test_a_moderator_whose_own_space_is_withheld_reads_it_and_is_offered_no_change(
+    filled: Space, owner: Client, ada: User
+) -> None:
+    User.objects.filter(pk=ada.pk).update(is_moderator=True)
+    assert "Write a file" in owner.get("/spaces/ada/demo/tree/main").content.decode()
+    services.withhold_space(filled, "It imitates a bank.")
+    page = owner.get("/spaces/ada/demo/tree/main")
+    assert (page.status_code, "app.py" in page.content.decode()) == (200, True)
+    assert "Write a file" not in page.content.decode()
+
+
 def test_what_a_space_says_of_itself_is_only_ever_text(space: Space, ada: User, client: Client) -> None:
     readme = f"---\ntitle: '{SCRIPT}'\nshort_description: '{SCRIPT}'\nemoji: '<b>'\n---\n"
     commit_files(

@@ -304,7 +304,7 @@ def _settings_of(space_ids: list[int]) -> dict[int, int]:
     spaces = (
         Space.objects.select_related("plan")
         .filter(pk__in=space_ids, paused_at=None, taken_down_at=None, owner__suspended_at=None)
-        .exclude(stage__in=(Stage.DELETING, Stage.SLEEPING))
+        .exclude(stage=Stage.SLEEPING)
     )
     return {space.pk: plans.sleep_seconds(space, space.plan or default) for space in spaces}
 

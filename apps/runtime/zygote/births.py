@@ -131,6 +131,11 @@ class Birth:
             signal.pidfd_send_signal(self._pidfd, number)
         return True
 
+    def let_go(self) -> None:
+        """Have a child that has no Space yet end; `ended` is set when it has."""
+        with contextlib.suppress(OSError):
+            self._channel.shutdown(socket.SHUT_WR)
+
     def give_up(self) -> None:
         """Stop listening; a child that has no Space yet ends by this."""
         self._over()

@@ -163,7 +163,10 @@ class ForkSpawner:
             await asyncio.to_thread(self._cgroup.remove)
 
     def _kill(self, birth: Birth) -> None:
-        if not birth.send_signal(signal.SIGKILL) and self._cgroup is not None:
+        if birth.send_signal(signal.SIGKILL):
+            return
+        birth.let_go()
+        if self._cgroup is not None:
             self._cgroup.kill()
 
     def _close(self) -> None:

@@ -14,7 +14,7 @@ from django.shortcuts import render
 
 from apps.accounts.models import User
 from apps.spaces.models import Space
-from apps.spaces.selectors import can_write, get_space
+from apps.spaces.selectors import can_write, get_space, owns
 
 View = Callable[..., HttpResponseBase]
 SpaceView = Callable[Concatenate[HttpRequest, Space, ...], HttpResponseBase]
@@ -36,7 +36,7 @@ def find(request: HttpRequest, owner: str, name: str) -> Space:
 
 def tombstone(request: HttpRequest, space: Space) -> HttpResponse:
     """What a withheld Space shows; its owner and moderators are told why."""
-    told = can_write(request.user, space) or (isinstance(request.user, User) and request.user.can_moderate)
+    told = owns(request.user, space) or (isinstance(request.user, User) and request.user.can_moderate)
     return render(request, "spaces/tombstone.html", {"space": space, "told": told}, status=410)
 
 
@@ -62,7 +62,7 @@ def owner_only(view: SpaceView) -> View:
         space = find(request, owner, name)
         if not request.user.is_authenticated:
             return redirect_to_login(request.get_full_path())
-        if not can_write(request.user, space):
+        if not owns(request.user, space):
             raise PermissionDenied
         if space.is_withheld:
             return tombstone(request, space)

@@ -1,0 +1,29 @@
+"""Waiting for what comes when it comes, in code that waits and in code of an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+OFTEN_SECONDS = 0.05
+
+
+def wait_until(
+    condition: Callable[[], Any], seconds: float = 60, what: Callable[[], str] = lambda: "it did not happen"
+) -> Any:
+    """Poll until `condition` is true and return its value."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, what()
+        time.sleep(OFTEN_SECONDS)
+    return found
+
+
+async def until(condition: Callable[[], Any], seconds: float = 60) -> None:
+    """The same for a test that runs in the event loop which it waits for."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        await asyncio.sleep(OFTEN_SECONDS)
