@@ -38,10 +38,16 @@ def shout(path):
         said.write(given.read().upper())
     return "/tmp/shout.txt"
 
+def sift(seconds, progress=gr.Progress()):
+    progress(0.25, desc="sifting")
+    time.sleep(seconds)
+    return "sifted"
+
 with gr.Blocks() as demo:
     gr.Button().click(greet, gr.Textbox(), gr.JSON(), api_name="greet")
     gr.Button().click(count, gr.Number(), gr.Textbox(), api_name="count")
     gr.Button().click(shout, gr.File(), gr.File(), api_name="shout")
+    gr.Button().click(sift, gr.Number(), gr.Textbox(), api_name="sift")
 demo.launch()
 """
 STREAMLIT = """

@@ -12,6 +12,7 @@ from django.test import Client
 
 from apps.accounts.models import User
 from apps.accounts.services import suspend
+from apps.builds.services import BuildLog
 from apps.spaces import services
 from apps.spaces.consumers import GONE, HISTORY_BYTES, NOT_FOUND
 from apps.spaces.logs import LogWriter
@@ -98,6 +99,21 @@ async def test_the_owner_gets_history_then_what_is_appended_once(made: tuple[Spa
     assert (await again.receive_json_from())["text"] == "after\n"
     assert await again.receive_nothing()
     await again.disconnect()
+
+
+async def test_lines_of_a_build_come_as_they_are_said(made: tuple[Space, User]) -> None:
+    space, ada = made
+    build_log = await sync_to_async(BuildLog)(space.pk)
+    socket = await sync_to_async(talk)(space, ada)
+    await socket.connect()
+    await socket.receive_json_from()
+    await socket.send_json_to({"subscribe": "logs"})
+    for line in ("Resolving six", "Built."):
+        await sync_to_async(build_log.say)(line)
+        told = await socket.receive_json_from()
+        assert told["kind"] == "build" and told["text"].endswith(f" s] {line}\n")
+    build_log.close()
+    await socket.disconnect()
 
 
 async def test_only_the_owner_reads_logs(made: tuple[Space, User]) -> None:
