@@ -246,7 +246,10 @@ def test_the_installer_sees_neither_the_portals_files_nor_its_environment(
     """uv itself does the looking: it is asked to read a file of the portal, and to print its environment's index."""
     from apps.sandbox.interpreters import default_interpreter
 
-    monkeypatch.setenv("SECRET_KEY", "the-portals-secret")
+    passed_on = {"UV_INDEX": "https://pypi.example.org/simple", "https_proxy": "http://proxy:3128",
+                 "SSL_CERT_FILE": "/etc/ssl/own.pem"}  # fmt: skip
+    for name, value in {**passed_on, "SECRET_KEY": "the-portals-secret"}.items():
+        monkeypatch.setenv(name, value)
     hidden = tmp_path / "portal-file"
     hidden.write_text("six")
     said: list[str] = []
@@ -254,6 +257,7 @@ def test_the_installer_sees_neither_the_portals_files_nor_its_environment(
         installer._run(["/usr/bin/cat", str(hidden)], default_interpreter(), (), said.append, deadline=float("inf"))
     installer._run(["/usr/bin/env"], default_interpreter(), (), said.append, deadline=float("inf"))
     assert not any("the-portals-secret" in line or line == "six" for line in said)
+    assert {f"{name}={value}" for name, value in passed_on.items()} | {"UV_PYTHON_DOWNLOADS=never"} <= set(said)
 
 
 def test_old_deployments_are_swept_and_the_current_one_stays(space: Space, data: Path) -> None:
