@@ -92,9 +92,9 @@ if PORTICO_EGRESS not in ("world", "none"):
     raise ImproperlyConfigured(f"PORTICO_EGRESS is {PORTICO_EGRESS!r}: it must be world or none.")
 PORTICO_SLEEP_SECONDS = env.int("PORTICO_SLEEP_SECONDS", default=900)
 PORTICO_WORKER_RESTARTS = env.int("PORTICO_WORKER_RESTARTS", default=3)
+"""How often in a row a crashed worker is started again before RUNTIME_ERROR stands."""
 PORTICO_FREE_MEMORY_BYTES = env.int("PORTICO_FREE_MEMORY_BYTES", default=512 * 1024**2)
 PORTICO_ZYGOTES_AT_START = env.int("PORTICO_ZYGOTES_AT_START", default=2)
-"""How often in a row a crashed worker is started again before RUNTIME_ERROR stands."""
 PORTICO_UV_CACHE = Path(env.str("PORTICO_UV_CACHE", default=str(PORTICO_DATA / "uv-cache")))
 PORTICO_ALLOW_URL_REQUIREMENTS = env.bool("PORTICO_ALLOW_URL_REQUIREMENTS", default=False)
 PORTICO_GRADIO_VERSION = env.str("PORTICO_GRADIO_VERSION", default="6.31.0")
