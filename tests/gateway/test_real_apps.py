@@ -155,6 +155,21 @@ def test_gradio_sees_the_request_as_it_was_made(portal: RunningPortal) -> None:
     assert said["headers"]["cookie"] == "theirs=1"
 
 
+def test_progress_comes_through_the_host_while_the_app_works(portal: RunningPortal) -> None:
+    host = portal.host("ada-talk")
+    config = json.loads(portal.get("/config", host=host)[1])
+    sift = next(one["id"] for one in config["dependencies"] if one["api_name"] == "sift")
+    join = {"data": [], "fn_index": sift, "session_hash": "own"}
+    post(portal, host, "/gradio_api/queue/join", join, {}, source="127.0.0.1")
+    with closing(HTTPConnection("127.0.0.1", portal.port, timeout=60)) as connection:
+        connection.request("GET", "/gradio_api/queue/data?session_hash=own", headers={"Host": host})
+        stream = (json.loads(line[6:]) for line in connection.getresponse() if line.startswith(b"data: "))
+        progress = next(said for said in stream if said["msg"] == "progress")["progress_data"][0]
+        assert (progress["progress"], progress["desc"]) == (0.25, "sifting")
+        post(portal, host, "/gradio_api/call/told", {"data": []}, {}, source="127.0.0.1")
+        assert next(said for said in stream if said["msg"] == "process_completed")["output"]["data"] == ["told"]
+
+
 def test_gradios_addresses_carry_the_hosts_port(portal: RunningPortal) -> None:
     host = portal.host("ada-talk")
     status, config = portal.get("/config", host=host)
