@@ -151,6 +151,8 @@ def up(echo: Callable[[str], None]) -> None:
     finally:
         echo("Ending Portico ...")
         end(family)
+        for left in settings.PORTICO_RUN.glob("*.sock"):  # of the web process, or of whoever was killed
+            left.unlink(missing_ok=True)
         lock.close()
 
 

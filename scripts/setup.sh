@@ -54,7 +54,7 @@ if ! suits "$venv/bin/python"; then
     done
     [ -n "$python" ] || fail "no Python from 3.11 to 3.14 with venv found; install one (Debian: python3 python3-venv)" \
         "or name it in PORTICO_PYTHON"
-    say "making $venv with $("$python" --version)"
+    say "making $venv with $("$python" --version) of $(command -v "$python")"
     rm -rf "$venv"
     "$python" -m venv "$venv"
 fi
@@ -71,7 +71,7 @@ if [ ! -e "$stamp" ]; then
     say "installing the pinned packages of $requirements"
     uv=$(sed -n 's/^\(uv==[0-9.]*\).*/\1/p' requirements.txt)
     "$venv/bin/python" -m pip install -q --disable-pip-version-check "$uv"
-    "$venv/bin/uv" pip install -q --python "$venv/bin/python" -r "$requirements" -c constraints.txt
+    UV_PYTHON_DOWNLOADS=never "$venv/bin/uv" pip install -q --python "$venv/bin/python" -r "$requirements" -c constraints.txt
     compile -j 0 "$venv/lib"
     touch "$stamp"
 fi

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -55,8 +56,9 @@ class RunningPortal:
         """Start it and wait until `/readyz` says so."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "manage.py", "portico", "up"], cwd=ROOT, env=self.environment, stdout=log, stderr=log
-            )
+                [sys.executable, "manage.py", "portico", "up"], cwd=ROOT, env=self.environment, stdout=log, stderr=log,
+                start_new_session=True,
+            )  # fmt: skip
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
@@ -68,10 +70,11 @@ class RunningPortal:
         raise RuntimeError(f"the portal did not come up:\n{self.log.read_text()[-4000:]}")
 
     def stop(self) -> None:
-        """End it as Ctrl-C does."""
+        """End it as Ctrl-C does: a terminal tells every process in the foreground."""
         if self.process is None:
             return
-        self.process.send_signal(signal.SIGINT)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGINT)
         try:
             self.process.wait(60)
         except subprocess.TimeoutExpired:

@@ -18,6 +18,7 @@ from apps.sandbox.cgroups import Limits
 from apps.spaces.logs import last_lines
 from apps.spaces.models import Space, Stage
 from tests.builds.conftest import commit
+from tests.security.package_index import serving, wheel
 
 pytestmark = pytest.mark.integration
 
@@ -49,6 +50,36 @@ def test_a_revision_becomes_a_deployment(space: Space, data: Path) -> None:
         == b"1.17.0\n"
     )
     assert "six" in last_lines(space.pk, "build", 100)
+
+
+def test_what_the_front_matter_says_of_its_start_and_answers_is_the_deployments(space: Space) -> None:
+    said = "app_port: 8123\nbase_path: /lab\nstartup_duration_timeout: 5m\n"
+    headers = {"cross-origin-embedder-policy": "require-corp"}
+    said += "custom_headers:\n" + "".join(f"  {name}: {value}\n" for name, value in headers.items())
+    commit(space, {"README.md": f"---\nsdk: static\n{said}---\n", "index.html": "hi"})
+    build(space)
+    made = Deployment.objects.get()
+    assert (made.startup_seconds, made.app_port, made.base_path, made.custom_headers) == (300, 8123, "/lab", headers)
+
+
+def test_each_sdk_version_is_the_one_that_is_installed(
+    space: Space, data: Path, settings: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    versions = ("1.0", "2.0")
+    files = {v: {"streamlit.py": f"__version__ = {v!r}"} for v in versions}
+    wheels = {f"streamlit-{v}": wheel("streamlit", files[v], version=v) for v in versions}
+    settings.PORTICO_UV_CACHE = tmp_path / "cache"  # the index's address is another one's at the next run
+    with serving(wheels) as (address, _):
+        monkeypatch.setenv("UV_DEFAULT_INDEX", address)
+        for version in versions:
+            readme = f"---\nsdk: streamlit\nsdk_version: '{version}'\n---\n"
+            commit(space, {"README.md": readme, "app.py": ""})
+            assert build(space).state == Build.State.SUCCEEDED, space.stage_message
+            environment = Deployment.objects.get(is_current=True).environment
+            assert environment is not None
+            python = data / "environments" / environment.key / "bin" / "python"
+            asked = [str(python), "-c", "import streamlit; print(streamlit.__version__)"]
+            assert subprocess.run(asked, capture_output=True, text=True, check=True).stdout == f"{version}\n"
 
 
 def test_two_spaces_with_the_same_lock_share_one_environment(space: Space, data: Path) -> None:
@@ -216,7 +247,10 @@ def test_the_installer_sees_neither_the_portals_files_nor_its_environment(
     """uv itself does the looking: it is asked to read a file of the portal, and to print its environment's index."""
     from apps.sandbox.interpreters import default_interpreter
 
-    monkeypatch.setenv("SECRET_KEY", "the-portals-secret")
+    passed_on = {"UV_INDEX": "https://pypi.example.org/simple", "https_proxy": "http://proxy:3128",
+                 "SSL_CERT_FILE": "/etc/ssl/own.pem"}  # fmt: skip
+    for name, value in {**passed_on, "SECRET_KEY": "the-portals-secret"}.items():
+        monkeypatch.setenv(name, value)
     hidden = tmp_path / "portal-file"
     hidden.write_text("six")
     said: list[str] = []
@@ -224,6 +258,7 @@ def test_the_installer_sees_neither_the_portals_files_nor_its_environment(
         installer._run(["/usr/bin/cat", str(hidden)], default_interpreter(), (), said.append, deadline=float("inf"))
     installer._run(["/usr/bin/env"], default_interpreter(), (), said.append, deadline=float("inf"))
     assert not any("the-portals-secret" in line or line == "six" for line in said)
+    assert {f"{name}={value}" for name, value in passed_on.items()} | {"UV_PYTHON_DOWNLOADS=never"} <= set(said)
 
 
 def test_old_deployments_are_swept_and_the_current_one_stays(space: Space, data: Path) -> None:

@@ -108,6 +108,8 @@ def test_nobody_takes_an_account_over_through_an_e_mail_address(page: Page, hous
     page.press("input[name=password1]", "Enter")
     page.wait_for_url(lambda url: "/signup" not in url)
     page.context.clear_cookies()
+    sent = house.log.read_text()  # e-mails go to the console
+    assert "To: victim@example.org" in sent and f"{house.url}/accounts/confirm-email/" in sent
 
     continue_as(page, house, "4")
     page.goto(f"{house.url}/settings")

@@ -11,6 +11,7 @@ import pytest
 from asgiref.sync import sync_to_async
 
 from apps.accounts.models import Namespace
+from apps.accounts.services import reinstate, suspend
 from apps.gateway import asgi, exchanges, pages, workers
 from apps.runtime.client import StartRefused
 from apps.spaces.models import Space
@@ -226,6 +227,15 @@ async def test_a_takedown_holds_when_its_message_is_lost(space: Space) -> None:
     while (await get(space.host, "/x")).status != 410:
         await asyncio.sleep(0.05)
     assert time.monotonic() - at < 2.1
+
+
+async def test_a_banned_owners_space_is_a_tombstone_everywhere(space: Space) -> None:
+    await sync_to_async(suspend)(space.owner)
+    for path in (f"/spaces/{space.slug}", f"/api/spaces/{space.slug}", f"/run/{space.slug}/config"):
+        assert (await get("localhost:8000", path)).status == 410, path
+    assert (await get(space.host, "/", headers=NAVIGATION)).status == 410
+    await sync_to_async(reinstate)(space.owner)
+    assert (await get("localhost:8000", f"/spaces/{space.slug}")).status == 200
 
 
 async def test_going_private_and_being_deleted_end_strangers_streams(space: Space, make_space: MakeSpace) -> None:

@@ -10,6 +10,8 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,10 @@ from tests.waiting import wait_until
 pytestmark = pytest.mark.integration
 
 GRADIO = """
-import time
+import threading, time
 import gradio as gr
+
+told = threading.Event()
 
 def greet(name, request: gr.Request):
     return {"greeting": f"Hello {name}!", "address": request.client.host, "query": dict(request.query_params),
@@ -39,10 +43,17 @@ def shout(path):
         said.write(given.read().upper())
     return "/tmp/shout.txt"
 
+def sift(progress=gr.Progress()):
+    told.clear()
+    progress(0.25, desc="sifting")
+    return "told" if told.wait(60) else "not told"
+
 with gr.Blocks() as demo:
     gr.Button().click(greet, gr.Textbox(), gr.JSON(), api_name="greet")
     gr.Button().click(count, gr.Number(), gr.Textbox(), api_name="count")
     gr.Button().click(shout, gr.File(), gr.File(), api_name="shout")
+    gr.Button().click(sift, None, gr.Textbox(), api_name="sift")
+    gr.Button().click(told.set, api_name="told")
 demo.launch()
 """
 STREAMLIT = """
@@ -50,15 +61,20 @@ import streamlit as st
 st.title("Counted: " + str(st.session_state.setdefault("n", 7)))
 """
 PROGRAM = """
-import json, sys
+import json, sys, time
 from gradio_client import Client, handle_file
 client = Client(sys.argv[1], token=sys.argv[2] or None, verbose=False)
 counting = client.submit(4, api_name="/count")
 counting.result(timeout=30)
 said = client.predict(handle_file(sys.argv[3]), api_name="/shout")
+sifting = client.submit(api_name="/sift")
+while not (sifting.done() or (progress := sifting.status().progress_data)):
+    time.sleep(0.01)
+client.predict(api_name="/told")
 print(json.dumps({
     "src": client.src, "root": client.config["root"], "greet": client.predict("Bob", api_name="/greet"),
     "count": counting.outputs(), "shout": open(said).read(),
+    "progress": [progress[0].progress, progress[0].desc], "sift": sifting.result(timeout=30),
 }))
 """
 RERUN = b"\x5a\x00"
@@ -105,13 +121,13 @@ def shell(portal: RunningPortal, code: str) -> None:
     subprocess.run(argv, cwd=ROOT, env=portal.environment, check=True, capture_output=True, timeout=60)
 
 
-def post(portal: RunningPortal, host: str, path: str, body: Any, headers: dict[str, str]) -> bytes:
-    request = urllib.request.Request(f"http://127.0.0.1:{portal.port}{path}", data=json.dumps(body).encode())
-    for name, value in {"Host": host, "Content-Type": "application/json", **headers}.items():
-        request.add_header(name, value)
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        data: bytes = answer.read()
-        return data
+def post(portal: RunningPortal, host: str, path: str, body: Any, headers: dict[str, str], source: str) -> bytes:
+    """What a client at the address `source` gets."""
+    connection = HTTPConnection("127.0.0.1", portal.port, timeout=60, source_address=(source, 0))
+    with closing(connection):
+        headers = {"Host": host, "Content-Type": "application/json", **headers}
+        connection.request("POST", path, json.dumps(body), headers)
+        return connection.getresponse().read()
 
 
 def test_the_official_client_works_against_the_path_and_by_name(portal: RunningPortal, folder: Path) -> None:
@@ -119,23 +135,40 @@ def test_the_official_client_works_against_the_path_and_by_name(portal: RunningP
     for source in (by_path, "ada/talk"):
         said = as_program(portal, source, folder)
         assert said["src"] == by_path and said["root"] == by_path.rstrip("/")
-        assert said["greet"]["greeting"] == "Hello Bob!" and said["greet"]["address"] == "127.0.0.1"
+        assert said["greet"]["greeting"] == "Hello Bob!"
         assert said["count"] == ["0", "1", "2", "3"]
         assert said["shout"] == "QUIET"
+        assert said["progress"] == [0.25, "sifting"] and said["sift"] == "told"
 
 
 def test_gradio_sees_the_request_as_it_was_made(portal: RunningPortal) -> None:
     host = portal.host("ada-talk")
     body = {"data": ["Ann"]}
     headers = {"X-Own": "kept", "Cookie": "theirs=1; portico_session=secret", "X-Forwarded-For": "1.2.3.4"}
-    event = json.loads(post(portal, host, "/gradio_api/call/greet?lang=de&lang=fr", body, headers))["event_id"]
+    path = "/gradio_api/call/greet?lang=de&lang=fr"
+    event = json.loads(post(portal, host, path, body, headers, source="127.0.0.2"))["event_id"]
     status, stream = portal.get(f"/gradio_api/call/greet/{event}", host=host)
     assert status == 200
     said = json.loads(stream.decode().split("data: ", 1)[1].splitlines()[0])[0]
-    assert said["greeting"] == "Hello Ann!" and said["address"] == "127.0.0.1"
+    assert said["greeting"] == "Hello Ann!" and said["address"] == "127.0.0.2"
     assert said["query"]["lang"] in ("de", "fr")
     assert said["headers"]["host"] == host and said["headers"]["x-own"] == "kept"
     assert said["headers"]["cookie"] == "theirs=1"
+
+
+def test_progress_comes_through_the_host_while_the_app_works(portal: RunningPortal) -> None:
+    host = portal.host("ada-talk")
+    config = json.loads(portal.get("/config", host=host)[1])
+    sift = next(one["id"] for one in config["dependencies"] if one["api_name"] == "sift")
+    join = {"data": [], "fn_index": sift, "session_hash": "own"}
+    post(portal, host, "/gradio_api/queue/join", join, {}, source="127.0.0.1")
+    with closing(HTTPConnection("127.0.0.1", portal.port, timeout=60)) as connection:
+        connection.request("GET", "/gradio_api/queue/data?session_hash=own", headers={"Host": host})
+        stream = (json.loads(line[6:]) for line in connection.getresponse() if line.startswith(b"data: "))
+        progress = next(said for said in stream if said["msg"] == "progress")["progress_data"][0]
+        assert (progress["progress"], progress["desc"]) == (0.25, "sifting")
+        post(portal, host, "/gradio_api/call/told", {"data": []}, {}, source="127.0.0.1")
+        assert next(said for said in stream if said["msg"] == "process_completed")["output"]["data"] == ["told"]
 
 
 def test_gradios_addresses_carry_the_hosts_port(portal: RunningPortal) -> None:

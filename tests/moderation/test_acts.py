@@ -4,15 +4,18 @@ from typing import Any
 
 import pytest
 from django.core import mail
+from django.test import Client
 
 from apps.accounts.models import User
 from apps.accounts.tokens import create_token, user_for_token
 from apps.moderation import services
 from apps.moderation.models import AuditEntry, Report
 from apps.moderation.services import ActRefused, act
+from apps.repos.store import Add
 from apps.spaces import events
+from apps.spaces.commits import commit_files
 from apps.spaces.models import Notice, Space, Stage
-from apps.spaces.services import create_space
+from apps.spaces.services import create_space, set_visibility, withhold_space
 
 
 def test_taking_down_withholds_tells_and_is_written_down(
@@ -39,6 +42,21 @@ def test_restoring_undoes_it(report: Report, space: Space, mona: User, asked: li
     assert ("ada/demo", "settle") in asked
     assert [entry.verb for entry in AuditEntry.objects.all()] == ["restore", "take_down"]
     assert Notice.objects.count() == 2
+
+
+@pytest.mark.parametrize("verb", ["pause", "ban", "unban"])
+def test_the_owner_is_told_the_reason(
+    report: Report, space: Space, mona: User, verb: str, django_capture_on_commit_callbacks: Any
+) -> None:
+    if verb == "unban":
+        act(report, "ban", moderator=mona, reason="first")
+        Notice.objects.all().delete()
+    with django_capture_on_commit_callbacks(execute=True):
+        act(report, verb, moderator=mona, reason="It mines coins.")
+    notice = Notice.objects.get()
+    assert notice.namespace == space.owner and "It mines coins." in notice.text
+    (sent,) = mail.outbox
+    assert sent.to == ["ada@example.org"] and "It mines coins." in str(sent.body)
 
 
 def test_pausing_says_why_on_the_page(report: Report, space: Space, mona: User, asked: list[Any]) -> None:
@@ -68,6 +86,25 @@ def test_a_ban_shuts_everything_of_a_person_and_unban_opens_it(
     ada.namespace.refresh_from_db()
     assert ada.is_active and not ada.namespace.is_suspended
     assert {("ada/demo", "settle"), ("ada/other", "settle")} <= set(asked)
+
+
+READ = ("", "/tree/main", "/blob/main/app.py")
+
+
+@pytest.mark.parametrize(("state", "for_others"), [("withheld", 410), ("private", 404)])
+def test_moderators_look_at_what_others_do_not_see(
+    space: Space, ada: User, mona: User, client: Client, state: str, for_others: int
+) -> None:
+    commit_files(space, [Add("app.py", b"print(1)")], user=ada, message="First")
+    if state == "private":
+        set_visibility(space, "private")
+    else:
+        withhold_space(space, "It mines coins.")
+    eve = User.objects.create_user("eve")
+    for person, status in ((None, for_others), (eve, for_others), (mona, 200)):
+        if person is not None:
+            client.force_login(person)
+        assert {client.get(f"/spaces/ada/demo{path}").status_code for path in READ} == {status}, person
 
 
 def test_an_unban_leaves_what_was_taken_down_withheld(report: Report, space: Space, mona: User) -> None:

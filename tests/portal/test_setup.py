@@ -10,15 +10,26 @@ import pytest
 
 from tests.running_portal import ROOT
 
-NEEDED_BY_THE_SCRIPT = ("sh", "dirname", "id", "uname", "sed", "cat", "cksum", "tr", "ls", "touch")
+NEEDED_BY_THE_SCRIPT = ("sh", "dirname", "id", "uname", "sed", "cat", "cksum", "tr", "ls", "touch", "rm")
 PROGRAMS = {"bwrap", "git", "mkfs.ext4", "nft", "ip", "pasta"}
+PYTHON = """#!/bin/sh
+case "$1 $2" in
+    "--version ") echo "Python 3.12.1" ;;
+    "-m venv") echo "$0 makes $3" >> "$HOME/asked"; /bin/mkdir -p "$3/bin" "$3/lib"; /bin/cp "$0" "$3/bin/python" ;;
+    "-m pip") echo "pip $3" >> "$HOME/asked"
+        printf '#!/bin/sh\\necho "uv $2, Pythons: $UV_PYTHON_DOWNLOADS" >> "$HOME/asked"' > "${0%/*}/uv"
+        /bin/chmod +x "${0%/*}/uv" ;;
+esac
+"""
+"""A Python that suits. It writes down what it is asked to do, and installs a uv that does likewise."""
 
 
 def run_setup(folder: Path, programs: set[str], user: int, apt_get: str = "") -> subprocess.CompletedProcess[str]:
     """Run `scripts/setup.sh run` as `id` says, with no more than these programs."""
     path = folder / "bin"
-    path.mkdir()
+    path.mkdir(exist_ok=True)
     for name in NEEDED_BY_THE_SCRIPT:
+        (path / name).unlink(missing_ok=True)
         (path / name).symlink_to(shutil.which(name) or "")
     scripts = {**dict.fromkeys(programs, "exit 0"), "id": f"echo {user}", **({"apt-get": apt_get} if apt_get else {})}
     for name, text in scripts.items():
@@ -53,3 +64,19 @@ def test_for_root_what_is_missing_is_installed(tmp_path: Path) -> None:
 def test_root_without_apt_is_told_instead(tmp_path: Path) -> None:
     told = run_setup(tmp_path, PROGRAMS - {"git"}, user=0)
     assert (told.returncode, "sudo apt-get install git" in told.stderr) == (1, True)
+
+
+def test_pyenvs_python_is_found_and_a_second_run_installs_nothing(tmp_path: Path) -> None:
+    python = tmp_path / ".pyenv" / "versions" / "3.12.1" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(PYTHON)
+    python.chmod(0o755)
+    first = run_setup(tmp_path, PROGRAMS, user=1000)
+    assert first.returncode == 0, first.stderr
+    venv = tmp_path / "venv"
+    assert f"making {venv} with Python 3.12.1 of {python}\n" in first.stderr
+    done = [f"{python} makes {venv}", "pip install", "uv install, Pythons: never"]
+    assert (tmp_path / "asked").read_text().splitlines() == done
+    second = run_setup(tmp_path, PROGRAMS, user=1000)
+    assert (second.returncode, second.stderr) == (0, "")
+    assert (tmp_path / "asked").read_text().splitlines() == done

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
 import socket
+import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from apps.sandbox import cgroups
 from tests.running_portal import ROOT, RunningPortal, free_port
 from tests.waiting import wait_until
 
@@ -62,6 +66,8 @@ def test_health_and_metrics(portal: RunningPortal) -> None:
     assert portal.get("/healthz") == (200, b"ok\n")
     status, body = portal.get("/readyz")
     assert status == 200
+    with closing(sqlite3.connect(portal.data / "portico.sqlite3")) as database:
+        assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     assert b'"database": "ok"' in body and b'"agent": "ok"' in body
     assert b'portico_spaces{stage="RUNNING"} 1.0' in portal.get("/metrics")[1]
 
@@ -73,6 +79,19 @@ def test_a_second_one_on_the_same_folder_or_port_is_refused(portal: RunningPorta
     assert refused.returncode != 0
     assert "Name another one in PORTICO_PORT" in refused.stderr
     assert answers(portal)
+
+
+def test_a_space_put_to_sleep_is_woken(portal: RunningPortal) -> None:
+    for verb, stage in (("sleep", "SLEEPING"), ("wake", "RUNNING")):
+        portal.command(verb, "ada/server")
+        assert f'portico_spaces{{stage="{stage}"}} 1.0'.encode() in portal.get("/metrics")[1]
+
+
+def test_a_deployment_that_fails_says_its_stage_and_why(portal: RunningPortal, tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text('raise SystemExit("why it ends")')
+    failed = portal.command("deploy", str(tmp_path), "ada/ends", "--sdk", "python", check=False)
+    assert (failed.returncode, failed.stdout) == (1, "RUNTIME_ERROR\n")
+    assert "why it ends" in failed.stderr.splitlines()
 
 
 @pytest.mark.parametrize("words", ["portico agent", "celery", "portico web"])
@@ -93,15 +112,60 @@ def child_or_none(portal: RunningPortal, words: str) -> int | None:
         return None
 
 
+def alive() -> dict[tuple[int, str], int]:
+    """Every process by its id and the moment it began, with its parent. Not those that ended and wait to be reaped."""
+    found: dict[tuple[int, str], int] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            stat = (folder / "stat").read_text().rpartition(")")[2].split()
+            if stat[0] not in "ZX":
+                found[int(folder.name), stat[19]] = int(stat[1])
+    return found
+
+
+def descendants(pid: int) -> set[tuple[int, str]]:
+    everybody, found, waiting = alive(), set[tuple[int, str]](), {pid}
+    while waiting:
+        below = {process for process, parent in everybody.items() if parent in waiting}
+        found |= below
+        waiting = {pid for pid, _ in below}
+    return found
+
+
+def folder_of(pid: int) -> str | None:
+    try:
+        return str(Path(f"/proc/{pid}/cwd").readlink())
+    except OSError:
+        return None
+
+
+def control_groups(portal: RunningPortal) -> set[str]:
+    mark = cgroups.mark(portal.data)
+    return cgroups.named(f"portico-{mark}") | cgroups.named(f"portico-builds-{mark}")
+
+
+def socket_files(portal: RunningPortal) -> list[Path]:
+    return [path for path in (portal.data / "run").rglob("*") if path.is_socket()]
+
+
 def test_ctrl_c_leaves_nothing_and_the_next_start_has_everything(portal: RunningPortal) -> None:
-    assert len(of_portal(portal)) >= 4
-    began = time.monotonic()
+    assert portal.process is not None and answers(portal)
+    family = descendants(portal.process.pid)
+    assert "/app" in {folder_of(pid) for pid, _ in family}, "the Space's worker among them"
+    assert len(of_portal(portal)) >= 4 and socket_files(portal)
+    at = time.monotonic()
     portal.stop()
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - at < 30
     assert of_portal(portal) == {}
+    assert family & alive().keys() == set()
+    assert control_groups(portal) == set()
+    assert str(portal.data) not in Path("/proc/self/mountinfo").read_text()
+    assert socket_files(portal) == []
     with socket.socket() as s:
         assert s.connect_ex(("127.0.0.1", portal.port)) != 0
+    at = time.monotonic()
     portal.start()
+    assert time.monotonic() - at < 30  # no packages, no migrations, no static files: seconds
     assert answers(portal)
 
 

@@ -14,6 +14,7 @@ from apps.runtime.models import Node, Worker
 from apps.spaces import services as spaces
 from apps.spaces.logs import last_lines, read_log
 from apps.spaces.models import SDK, Space, Stage
+from apps.spaces.variables import set_variable
 from tests.running_agent import (
     HELLO,
     SERVER,
@@ -122,6 +123,21 @@ def test_a_new_deployment_takes_over_without_a_gap(agent: RunningAgent) -> None:
     assert fetch(former) == "hello", "gateways may still lead here for a moment"
     wait_until(lambda: len(workers_of(space)) == 1)
     assert stage_of(space) == Stage.RUNNING
+
+
+def test_a_variable_and_a_secret_are_in_the_workers_environment_after_a_restart(agent: RunningAgent) -> None:
+    text = (
+        "class Told(Handler):\n    def answer(self):\n        return f\"{os.environ.get('A')} {os.environ.get('B')}\"\n"
+    )
+    space = sleeping_space(SERVER + text + "serve(Told)\n")
+    set_variable(space, "A", "before", secret=False)
+    former = ensure(space)
+    set_variable(space, "A", "after", secret=False)
+    set_variable(space, "B", "hunter2", secret=True)
+    assert fetch(ensure(space)) == "before None"
+    asyncio.run(client.restart_worker(space.pk))
+    wait_until(lambda: ensure(space) != former)
+    assert fetch(ensure(space)) == "after hunter2"
 
 
 def test_restarts_that_overlap_end_with_one_worker(agent: RunningAgent) -> None:

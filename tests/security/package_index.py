@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
-def wheel(name: str, files: Mapping[str, str | bytes], requires: tuple[str, ...] = ()) -> bytes:
-    """A wheel of version 1.0 with `files`, by their path in site-packages."""
-    info = f"{name}-1.0.dist-info"
-    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n"
+def wheel(name: str, files: Mapping[str, str | bytes], requires: tuple[str, ...] = (), version: str = "1.0") -> bytes:
+    """A wheel with `files`, by their path in site-packages."""
+    info = f"{name}-{version}.dist-info"
+    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
     metadata += "".join(f"Requires-Dist: {other}\n" for other in requires)
     contents = {path: data.encode() if isinstance(data, str) else data for path, data in files.items()}
     contents[f"{info}/METADATA"] = metadata.encode()
@@ -35,19 +35,22 @@ def _digest(data: bytes) -> str:
 
 @contextlib.contextmanager
 def serving(packages: Mapping[str, bytes]) -> Iterator[tuple[str, list[str]]]:
-    """Serve wheels by the name of their package. Yields the index's address and the paths that were asked for."""
+    """Serve wheels by the name of their package, `name-version` unless it is 1.0. Yields the index's address and the
+    paths that were asked for."""
     asked: list[str] = []
+    wheels = {f"{key if '-' in key else f'{key}-1.0'}-py3-none-any.whl": data for key, data in packages.items()}
 
     class Index(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             asked.append(self.path)
             name = self.path.strip("/").rpartition("/")[2]
-            if self.path.endswith(".whl"):
-                self._send(packages[name.partition("-")[0]], "application/octet-stream")
-            elif name in packages:
-                file = f"{name}-1.0-py3-none-any.whl"
-                digest = hashlib.sha256(packages[name]).hexdigest()
-                self._send(f'<a href="/files/{file}#sha256={digest}">{file}</a>'.encode(), "text/html")
+            found = {file: data for file, data in wheels.items() if file.startswith(f"{name}-")}
+            if name in wheels:
+                self._send(wheels[name], "application/octet-stream")
+            elif found:
+                digests = {file: hashlib.sha256(data).hexdigest() for file, data in found.items()}
+                links = (f'<a href="/files/{file}#sha256={digest}">{file}</a>' for file, digest in digests.items())
+                self._send("\n".join(links).encode(), "text/html")
             else:
                 self.send_error(404)
 

@@ -8,11 +8,13 @@ import pytest
 from asgiref.sync import sync_to_async
 from channels.auth import AuthMiddlewareStack
 from channels.routing import URLRouter
+from django.db import transaction
 from django.test import Client
 
 from apps.accounts.models import User
 from apps.accounts.services import suspend
-from apps.spaces import services
+from apps.builds.services import BuildLog
+from apps.spaces import events, services
 from apps.spaces.consumers import GONE, HISTORY_BYTES, NOT_FOUND
 from apps.spaces.logs import LogWriter
 from apps.spaces.models import Space, Stage
@@ -50,6 +52,36 @@ async def test_the_stage_comes_at_once_and_at_every_change(made: tuple[Space, Us
     await sync_to_async(set_stage)(space.pk, Stage.BUILD_ERROR, "secret path /x")
     told = await socket.receive_json_from()
     assert (told["type"], told["stage"], told["message"]) == ("stage", "BUILD_ERROR", "")
+    await socket.disconnect()
+
+
+async def test_a_change_that_is_undone_leaves_no_row_and_is_pushed_to_nobody(
+    made: tuple[Space, User], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space, _ = made
+    socket = await sync_to_async(talk)(space)
+    await socket.connect()
+    await socket.receive_json_from()
+    changes = await space.stage_changes.acount()
+
+    def break_afterwards() -> None:
+        with pytest.raises(ZeroDivisionError), transaction.atomic():
+            assert set_stage(space.pk, Stage.BUILD_ERROR)
+            raise ZeroDivisionError
+
+    def break_within() -> None:
+        with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+            patch.setattr(events, "route_changed", lambda space_id: 1 / 0)
+            set_stage(space.pk, Stage.BUILD_ERROR)
+
+    for undone in (break_afterwards, break_within):
+        await sync_to_async(undone)()
+        await space.arefresh_from_db()
+        assert (space.stage, await space.stage_changes.acount()) == (Stage.NO_APP_FILE, changes)
+    assert await socket.receive_nothing()
+    await sync_to_async(set_stage)(space.pk, Stage.BUILDING)
+    assert (await socket.receive_json_from())["stage"] == "BUILDING"
+    assert await space.stage_changes.acount() == changes + 1
     await socket.disconnect()
 
 
@@ -98,6 +130,21 @@ async def test_the_owner_gets_history_then_what_is_appended_once(made: tuple[Spa
     assert (await again.receive_json_from())["text"] == "after\n"
     assert await again.receive_nothing()
     await again.disconnect()
+
+
+async def test_lines_of_a_build_come_as_they_are_said(made: tuple[Space, User]) -> None:
+    space, ada = made
+    build_log = await sync_to_async(BuildLog)(space.pk)
+    socket = await sync_to_async(talk)(space, ada)
+    await socket.connect()
+    await socket.receive_json_from()
+    await socket.send_json_to({"subscribe": "logs"})
+    for line in ("Resolving six", "Built."):
+        await sync_to_async(build_log.say)(line)
+        told = await socket.receive_json_from()
+        assert told["kind"] == "build" and told["text"].endswith(f" s] {line}\n")
+    build_log.close()
+    await socket.disconnect()
 
 
 async def test_only_the_owner_reads_logs(made: tuple[Space, User]) -> None:
