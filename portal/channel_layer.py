@@ -7,6 +7,7 @@ hand their messages over through a datagram socket in the data folder.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import json
 import socket
 from pathlib import Path
@@ -53,6 +54,7 @@ class LocalChannelLayer(InMemoryChannelLayer):
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             self._socket.setblocking(False)
             self._socket.bind(str(self.path))
+            atexit.register(self.path.unlink, missing_ok=True)
         elif self._listening_on is not None and not self._listening_on.is_closed():
             self._listening_on.remove_reader(self._socket)
         loop.add_reader(self._socket, self._on_readable)

@@ -12,12 +12,16 @@ from gradio_client import Client, handle_file
 
 
 def answers(url: str, folder: Path, **client_options: Any) -> list[Any]:
-    """Call the demo at `url` as `folder/calls.json` says, in order, in one session.
+    """Call the demo at `url` as `folder/calls.json` says; `answers_to` describes it."""
+    return answers_to(url, json.loads((folder / "calls.json").read_text()), folder, **client_options)
 
-    A call is `{"endpoint": "/name", "args": [...]}`; an argument `{"path": "file"}` is a file of the folder;
+
+def answers_to(url: str, calls: list[dict[str, Any]], folder: Path, **client_options: Any) -> list[Any]:
+    """Make `calls` of the demo at `url`, in order, in one session.
+
+    A call is `{"endpoint": "/name", "args": [...]}`; an argument `{"path": "file"}` is a file of `folder`;
     `"stream": true` keeps every partial answer, not only the last.
     """
-    calls = json.loads((folder / "calls.json").read_text())
     auth = next((tuple(call["auth"]) for call in calls if "auth" in call), None)
     with tempfile.TemporaryDirectory() as downloads:
         client = Client(url, auth=auth, verbose=False, download_files=downloads, **client_options)

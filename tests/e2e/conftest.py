@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import http.server
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.running_portal import RunningPortal
 
@@ -61,3 +64,46 @@ def sign_in(page: Page, portal: RunningPortal, name: str, password: str) -> None
     page.fill("input[name=password]", password)
     page.press("input[name=password]", "Enter")
     page.wait_for_url(lambda url: "/accounts/login" not in url)
+
+
+class Blog:
+    """A folder of static files, served from another site than the portal's."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        handler = functools.partial(QuietFiles, directory=str(folder))
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def publish(self, body: str, *, head: str = "") -> str:
+        """Write a page around `body` and return its address."""
+        name = f"{len(list(self.folder.iterdir()))}.html"
+        (self.folder / name).write_text(
+            f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>A blog</title>{head}</head>'
+            f"<body><main><h1>A blog</h1>{body}</main></body></html>"
+        )
+        return f"{self.url}/{name}"
+
+
+class QuietFiles(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+@pytest.fixture
+def blog(tmp_path: Path) -> Iterator[Blog]:
+    blog = Blog(tmp_path)
+    yield blog
+    blog.server.shutdown()
+    blog.server.server_close()
+
+
+def snippet(page: Page, portal: RunningPortal, space: str, label: str) -> str:
+    """What "Embed this Space" gives under `label`, by its copy button."""
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=portal.url)
+    page.goto(f"{portal.url}/spaces/{space}")
+    page.get_by_role("button", name="Embed this Space").click()
+    page.get_by_role("button", name=f"Copy: {label}").click()
+    expect(page.get_by_text("Copied to the clipboard.")).to_be_attached()
+    return str(page.evaluate("navigator.clipboard.readText()"))

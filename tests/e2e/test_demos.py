@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import socket
-import subprocess
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -19,7 +12,8 @@ from gradio_client import Client
 from playwright.sync_api import Page, expect
 
 from tests.e2e.answers import answers
-from tests.running_portal import ROOT, RunningPortal, free_port
+from tests.e2e.directly import local_getaddrinfo, run_directly
+from tests.running_portal import ROOT, RunningPortal
 
 pytestmark = pytest.mark.e2e
 
@@ -27,59 +21,9 @@ DEMOS = ROOT / "tests" / "demos"
 GRADIO_DEMOS = sorted(folder.parent.name for folder in DEMOS.glob("*/calls.json"))
 
 
-@contextmanager
-def run_directly(portal: RunningPortal, folder: Path, home: Path) -> Iterator[str]:
-    """Run the demo as `python app.py` with the Environment that the portal built for it."""
-    copy = home / "app"
-    shutil.copytree(folder, copy)
-    port = free_port()
-    python = environment_with_gradio(portal, folder) / "bin" / "python"
-    process = subprocess.Popen(
-        [str(python), "app.py"], cwd=copy, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        env={"PATH": os.environ["PATH"], "HOME": str(home), "GRADIO_SERVER_PORT": str(port),
-             "GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": str(home / "gradio")},
-    )  # fmt: skip
-    try:
-        url = f"http://127.0.0.1:{port}/"
-        wait_until_it_answers(url, process)
-        yield url
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
-def environment_with_gradio(portal: RunningPortal, folder: Path) -> Path:
-    """An Environment with Gradio and whatever the demo's requirements name."""
-    requirements = folder / "requirements.txt"
-    names = requirements.read_text().split() if requirements.exists() else []
-    for environment in (portal.data / "environments").iterdir():
-        packages = next(iter(environment.glob("lib/python*/site-packages")), None)
-        if packages and all((packages / name.split("=")[0].replace("-", "_")).is_dir() for name in ["gradio", *names]):
-            return environment
-    raise AssertionError(f"no Environment of the portal has what {folder.name} needs")
-
-
-def wait_until_it_answers(url: str, process: subprocess.Popen[bytes], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            if httpx.get(url, follow_redirects=True).status_code < 500:
-                return
-        except httpx.TransportError:
-            time.sleep(0.1)
-    raise AssertionError(f"{url} did not answer (exit status {process.poll()})")
-
-
 @pytest.fixture(autouse=True)
 def spaces_are_local(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Resolve `*.localhost` as browsers do (RFC 6761, section 6.3); the C library does not."""
-    resolve = socket.getaddrinfo
-
-    def local(host: Any, *arguments: Any, **options: Any) -> Any:
-        name = host.decode() if isinstance(host, bytes) else host
-        return resolve("127.0.0.1" if name and name.endswith(".localhost") else host, *arguments, **options)
-
-    monkeypatch.setattr(socket, "getaddrinfo", local)
+    monkeypatch.setattr(socket, "getaddrinfo", local_getaddrinfo)
 
 
 @pytest.mark.parametrize("name", GRADIO_DEMOS)

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import functools
-import http.server
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import BrowserContext, FrameLocator, Page, expect
 
+from tests.e2e.conftest import Blog, snippet
 from tests.running_portal import ROOT, RunningPortal
 
 pytestmark = pytest.mark.e2e
@@ -39,39 +35,6 @@ HOSTILE = """
 iframe, header, button, p, a { display: none !important; height: 7px !important; }
 gradio-app { padding: 60px; overflow: scroll; height: 9px; columns: 3; }
 """
-
-
-class Blog:
-    """A folder of static files, served from another site than the portal's."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        handler = functools.partial(QuietFiles, directory=str(folder))
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def publish(self, body: str, *, head: str = "") -> str:
-        """Write a page around `body` and return its address."""
-        name = f"{len(list(self.folder.iterdir()))}.html"
-        (self.folder / name).write_text(
-            f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>A blog</title>{head}</head>'
-            f"<body><main><h1>A blog</h1>{body}</main></body></html>"
-        )
-        return f"{self.url}/{name}"
-
-
-class QuietFiles(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *arguments: object) -> None:
-        pass
-
-
-@pytest.fixture
-def blog(tmp_path: Path) -> Iterator[Blog]:
-    blog = Blog(tmp_path)
-    yield blog
-    blog.server.shutdown()
-    blog.server.server_close()
 
 
 @pytest.fixture(scope="module")
@@ -109,16 +72,6 @@ def change(portal: RunningPortal, code: str) -> None:
         [sys.executable, "manage.py", "shell", "-v0", "-c", before + "\n" + code],
         cwd=ROOT, env=portal.environment, check=True, capture_output=True, timeout=60,
     )  # fmt: skip
-
-
-def snippet(page: Page, portal: RunningPortal, space: str, label: str) -> str:
-    """What "Embed this Space" gives under `label`, by its copy button."""
-    page.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=portal.url)
-    page.goto(f"{portal.url}/spaces/{space}")
-    page.get_by_role("button", name="Embed this Space").click()
-    page.get_by_role("button", name=f"Copy: {label}").click()
-    expect(page.get_by_text("Copied to the clipboard.")).to_be_attached()
-    return str(page.evaluate("navigator.clipboard.readText()"))
 
 
 def predict(demo: FrameLocator) -> None:

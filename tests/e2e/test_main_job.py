@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import BrowserContext, FrameLocator, Page, expect
 
-from tests.e2e.conftest import ADMIN, sign_in
+from tests.e2e.conftest import ADMIN, Blog, sign_in, snippet
 from tests.running_portal import RunningPortal
 
 pytestmark = pytest.mark.e2e
@@ -59,7 +59,9 @@ def predict(where: FrameLocator | Page, name: str) -> None:
     expect(where.get_by_label("Greeting")).to_have_value(f"Hello {name}!", timeout=20_000)
 
 
-def test_a_new_account_drops_a_folder_and_makes_a_prediction(page: Page, portal: RunningPortal) -> None:
+def test_a_new_account_drops_a_folder_makes_a_prediction_and_embeds_it_in_a_blog(
+    page: Page, portal: RunningPortal, blog: Blog
+) -> None:
     page.goto(f"{portal.url}/accounts/signup/")
     page.fill("input[name=email]", "grace@example.org")
     page.fill("input[name=username]", "grace")
@@ -83,6 +85,9 @@ def test_a_new_account_drops_a_folder_and_makes_a_prediction(page: Page, portal:
     page.goto(f"http://grace-greeter.spaces.localhost:{portal.port}/")
     predict(page, "the direct address")
     assert portal.command("stage", "grace/greeter").stdout.strip() == "RUNNING"
+
+    page.goto(blog.publish(snippet(page, portal, "grace/greeter", "Web component")))
+    predict(page.frame_locator("gradio-app iframe"), "the blog")
 
 
 def test_a_private_space_is_not_there_for_strangers_and_works_for_its_owner(

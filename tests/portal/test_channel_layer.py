@@ -14,6 +14,13 @@ import asyncio, sys
 from portal.channel_layer import LocalChannelLayer
 asyncio.run(LocalChannelLayer(path=sys.argv[1]).group_send("routes", {"type": "route.changed", "space": 7}))
 """
+LISTEN = """
+import asyncio, sys
+from portal.channel_layer import LocalChannelLayer
+layer = LocalChannelLayer(path=sys.argv[1])
+asyncio.run(layer.group_add("routes", "somebody"))
+print(layer.path.is_socket())
+"""
 
 
 async def test_a_message_from_another_process_arrives(tmp_path: Path) -> None:
@@ -48,3 +55,9 @@ async def test_a_datagram_that_is_not_a_message_is_ignored(tmp_path: Path) -> No
         s.sendto(b"not json", path)
     await LocalChannelLayer(path=path).group_send("routes", {"type": "route.changed", "space": 2})
     assert (await asyncio.wait_for(layer.receive(channel), 5))["space"] == 2
+
+
+def test_no_socket_is_left_by_a_process_that_has_ended(tmp_path: Path) -> None:
+    path = tmp_path / "channels.sock"
+    done = subprocess.run([sys.executable, "-c", LISTEN, str(path)], check=True, capture_output=True, text=True)
+    assert (done.stdout, path.exists()) == ("True\n", False)
