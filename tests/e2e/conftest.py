@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.running_portal import RunningPortal
 
@@ -18,6 +18,7 @@ CHROMIUM_ARGUMENTS = [
     "--disable-sync",
 ]
 ADMIN = ("ada", "correct-horse-battery")
+expect.set_options(timeout=20_000)  # the machine may be busy
 
 
 @pytest.fixture(scope="session")
