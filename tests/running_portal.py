@@ -89,6 +89,16 @@ class RunningPortal:
             raise AssertionError(f"portico {' '.join(arguments)} failed:\n{done.stdout}\n{done.stderr}")
         return done
 
+    def shell(self, code: str, *, timeout: float = 60) -> str:
+        """Run `code` in the portal's own code, beside it; returns what it prints."""
+        argv = [sys.executable, "manage.py", "shell", "-v0", "--no-imports", "-c", code]
+        done = subprocess.run(
+            argv, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=timeout, check=False
+        )
+        if done.returncode != 0:
+            raise AssertionError(f"this failed in the portal's shell:\n{code}\n{done.stderr}")
+        return done.stdout
+
     def deploy(self, folder: Path, space: str, *options: str) -> str:
         """Deploy `folder` and return the demo's own address."""
         return self.command("deploy", str(folder), space, *options).stdout.split()[-1]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import functools
 import http.server
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -105,10 +103,7 @@ def change(portal: RunningPortal, code: str) -> None:
         "from apps.spaces.models import Space; from apps.spaces import services;"
         f"space = Space.objects.select_related('owner').get(owner__name='ada', name='{name}');"
     )
-    subprocess.run(
-        [sys.executable, "manage.py", "shell", "-v0", "-c", before + "\n" + code],
-        cwd=ROOT, env=portal.environment, check=True, capture_output=True, timeout=60,
-    )  # fmt: skip
+    portal.shell(before + "\n" + code)
 
 
 def snippet(page: Page, portal: RunningPortal, space: str, label: str) -> str:
