@@ -122,6 +122,34 @@ class RunningPortal:
         return f"{subdomain}.spaces.localhost:{self.port}"
 
 
+def of_portal(portal: RunningPortal) -> dict[int, str]:
+    """Processes that hold the portal's data folder in their environment or command line, by id."""
+    found: dict[int, str] = {}
+    mark = str(portal.data).encode()
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit() or int(folder.name) == os.getpid():
+            continue
+        try:
+            command, environment = (folder / "cmdline").read_bytes(), (folder / "environ").read_bytes()
+        except OSError:
+            continue
+        if mark in command or mark in environment:
+            found[int(folder.name)] = command.replace(b"\0", b" ").decode(errors="replace")
+    return found
+
+
+def child(portal: RunningPortal, words: str) -> int:
+    """The process that the supervisor started with `words` in its command line."""
+    assert portal.process is not None
+    for pid, command in of_portal(portal).items():
+        stat = Path(f"/proc/{pid}/stat")
+        if words in command and stat.exists():
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+            if parent == portal.process.pid:
+                return pid
+    raise AssertionError(f"no {words} among {of_portal(portal)}")
+
+
 def shared_uv_cache() -> Path:
     """One cache of packages for every test run of this checkout."""
     return ROOT / ".artifacts" / "uv-cache"
