@@ -33,6 +33,7 @@ from daphne.endpoints import build_endpoint_description_strings
 from daphne.http_protocol import HTTPFactory, WebRequest
 from daphne.ws_protocol import WebSocketFactory, WebSocketProtocol
 from django.conf import settings
+from django.template.loader import render_to_string
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
@@ -68,6 +69,11 @@ def body_limit(host: str, path: str) -> int:
     takes_files = is_space_host(host) or path.startswith(("/run/", "/api/")) or "/upload" in path
     limit = settings.PORTICO_MAX_FILE_BYTES if takes_files else settings.PORTICO_MAX_FORM_BYTES
     return int(limit) + MULTIPART_BYTES
+
+
+def is_of_pages(host: str, path: str) -> bool:
+    """Whether a person who asks here gets the portal's pages: not on a Space's host, nor where only data is."""
+    return not is_space_host(host) and not path.startswith(("/run/", "/api/"))
 
 
 class Channel(HTTPChannel):
@@ -115,7 +121,8 @@ class Request(WebRequest):
         """Called with the declared length once the headers are in; None for a chunked body."""
         host = self.getHeader(b"host") or b""
         path = self.channel._path.split(b"?", 1)[0]
-        self.limit = body_limit(host.decode("latin-1").strip().lower(), path.decode("latin-1"))
+        where = host.decode("latin-1").strip().lower(), path.decode("latin-1")
+        self.limit, self.of_pages = body_limit(*where), is_of_pages(*where)
         self.received = 0
         self.content: IO[bytes] = tempfile.SpooledTemporaryFile(MEMORY_BYTES, dir=spool_folder())  # noqa: SIM115
         if length is not None and length > self.limit:
@@ -141,9 +148,11 @@ class Request(WebRequest):
     def refuse(self, status: bytes, code: str, message: str) -> None:
         """Answer now, take and drop for a moment what still comes, then close."""
         self.refused = True
-        body = json.dumps({"error": code, "message": message}).encode()
+        kind, body = b"application/json", json.dumps({"error": code, "message": message}).encode()
+        if self.of_pages and status.startswith(b"413") and b"text/html" in (self.getHeader(b"accept") or b""):
+            kind, body = b"text/html; charset=utf-8", render_to_string("413.html", {"message": message}).encode()
         self.channel.write(
-            b"HTTP/1.1 " + status + b"\r\nContent-Type: application/json\r\nConnection: close\r\n"
+            b"HTTP/1.1 " + status + b"\r\nContent-Type: " + kind + b"\r\nConnection: close\r\n"
             b"Content-Length: " + str(len(body)).encode() + b"\r\n\r\n" + body
         )
         reactor.callLater(LINGER_SECONDS, self._close)

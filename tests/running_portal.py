@@ -92,6 +92,16 @@ class RunningPortal:
             raise AssertionError(f"portico {' '.join(arguments)} failed:\n{done.stdout}\n{done.stderr}")
         return done
 
+    def shell(self, code: str, *, timeout: float = 60) -> str:
+        """Run `code` in the portal's own code, beside it; returns what it prints."""
+        argv = [sys.executable, "manage.py", "shell", "-v0", "--no-imports", "-c", code]
+        done = subprocess.run(
+            argv, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=timeout, check=False
+        )
+        if done.returncode != 0:
+            raise AssertionError(f"this failed in the portal's shell:\n{code}\n{done.stderr}")
+        return done.stdout
+
     def deploy(self, folder: Path, space: str, *options: str) -> str:
         """Deploy `folder` and return the demo's own address."""
         return self.command("deploy", str(folder), space, *options).stdout.split()[-1]
@@ -113,6 +123,34 @@ class RunningPortal:
 
     def host(self, subdomain: str) -> str:
         return f"{subdomain}.spaces.localhost:{self.port}"
+
+
+def of_portal(portal: RunningPortal) -> dict[int, str]:
+    """Processes that hold the portal's data folder in their environment or command line, by id."""
+    found: dict[int, str] = {}
+    mark = str(portal.data).encode()
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit() or int(folder.name) == os.getpid():
+            continue
+        try:
+            command, environment = (folder / "cmdline").read_bytes(), (folder / "environ").read_bytes()
+        except OSError:
+            continue
+        if mark in command or mark in environment:
+            found[int(folder.name)] = command.replace(b"\0", b" ").decode(errors="replace")
+    return found
+
+
+def child(portal: RunningPortal, words: str) -> int:
+    """The process that the supervisor started with `words` in its command line."""
+    assert portal.process is not None
+    for pid, command in of_portal(portal).items():
+        stat = Path(f"/proc/{pid}/stat")
+        if words in command and stat.exists():
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+            if parent == portal.process.pid:
+                return pid
+    raise AssertionError(f"no {words} among {of_portal(portal)}")
 
 
 def shared_uv_cache() -> Path:

@@ -1,7 +1,7 @@
 """What the gateway says itself: refusals, and the page that turns into the demo.
 
-Each is one `Page`, written as a small HTML page for people (no portal styles, both colour schemes, nothing loaded)
-and as JSON for programs.
+Each is one `Page`, written as a small HTML page for people (the colours of static/portico.css in both themes, nothing
+loaded) and as JSON for programs.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ READY_PATH = b"/.portico/ready"
 STYLE = """
 :root{color-scheme:light dark}
 body{margin:0;min-height:100vh;display:grid;place-items:center;font:16px/1.5 system-ui,sans-serif;
-background:light-dark(#fafafa,#16181d);color:light-dark(#1d2129,#e6e8ec)}
+background:light-dark(#faf8f5,#161311);color:light-dark(#1f1b18,#f1ebe4)}
 main{max-width:32rem;padding:2rem;text-align:center}
 h1{font-size:1.35rem;font-weight:600;margin:0 0 .5rem}
-p{margin:.4rem 0;color:light-dark(#565d6b,#a4abb8);overflow-wrap:anywhere}
-a{color:light-dark(#3b49c4,#a3adff)}
+p{margin:.4rem 0;color:light-dark(#655d55,#b0a69b);overflow-wrap:anywhere}
+a{color:light-dark(#a1441d,#f09a6c)}
 .bar{height:3px;width:9rem;margin:0 auto 1.5rem;overflow:hidden;border-radius:2px;
-background:light-dark(#dfe2ea,#2c313b)}
-.bar::before{content:"";display:block;height:100%;width:40%;background:light-dark(#4f5fdd,#8c98ff);
+background:light-dark(#e3dcd2,#38312b)}
+.bar::before{content:"";display:block;height:100%;width:40%;background:light-dark(#a1441d,#f09a6c);
 animation:go 1.4s ease-in-out infinite}
 @keyframes go{from{transform:translateX(-100%)}to{transform:translateX(250%)}}
 @media (prefers-reduced-motion:reduce){.bar::before{animation:none;width:100%}}
@@ -200,6 +200,8 @@ _MESSAGES = {
     Stage.STOPPED: "It does not run at the moment.",
     Stage.BUILDING: "This page becomes the app as soon as it is built.",
 }
+_SAY_ALL = frozenset({Stage.NO_APP_FILE, Stage.BUILDING, Stage.RUNTIME_ERROR, Stage.STOPPED})
+"""A stage's message adds nothing for visitors; a crash's log lines are for the owner alone, on the portal."""
 
 
 def for_stage(stage: str, slug: str, detail: str = "") -> Page:
@@ -208,11 +210,11 @@ def for_stage(stage: str, slug: str, detail: str = "") -> Page:
     Args:
         stage: its stage.
         slug: `owner/name`.
-        detail: what the stage's message says. A crash's log lines are for the owner alone, on the portal.
+        detail: what the stage's message says.
     """
     known = Stage(stage) if stage in Stage.values else Stage.STOPPED
     waits = known in WAITING_STAGES
-    first_line = detail.strip().partition("\n")[0][:300] if known != Stage.RUNTIME_ERROR else ""
+    first_line = detail.strip().partition("\n")[0][:300] if known not in _SAY_ALL else ""
     return Page(
         status=503,
         code="not_running",

@@ -27,6 +27,9 @@ for (const field of document.querySelectorAll("input[data-phrase]")) {
   check();
 }
 
+// On a phone the row of tabs is wider than the page: the one that is open is in sight.
+document.querySelector(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
+
 for (const time of document.querySelectorAll("time[datetime]")) {
   time.title = new Date(time.dateTime).toLocaleString();
 }

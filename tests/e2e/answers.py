@@ -22,13 +22,21 @@ def answers_to(url: str, calls: list[dict[str, Any]], folder: Path, **client_opt
     A call is `{"endpoint": "/name", "args": [...]}`; an argument `{"path": "file"}` is a file of `folder`;
     `"stream": true` keeps every partial answer, not only the last.
     """
-    auth = next((tuple(call["auth"]) for call in calls if "auth" in call), None)
     with tempfile.TemporaryDirectory() as downloads:
-        client = Client(url, auth=auth, verbose=False, download_files=downloads, **client_options)
+        client = Client(url, auth=login_of(calls), verbose=False, download_files=downloads, **client_options)
         try:
             return [one_answer(client, folder, call) for call in calls if "endpoint" in call]
         finally:
             client.close()
+
+
+def own_login(folder: Path) -> tuple[str, str] | None:
+    """Name and password of somebody whom the demo itself lets in; None when it lets in everybody."""
+    return login_of(json.loads((folder / "calls.json").read_text()))
+
+
+def login_of(calls: list[dict[str, Any]]) -> tuple[str, str] | None:
+    return next(((call["auth"][0], call["auth"][1]) for call in calls if "auth" in call), None)
 
 
 def one_answer(client: Client, folder: Path, call: dict[str, Any]) -> Any:

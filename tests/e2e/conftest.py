@@ -21,6 +21,7 @@ CHROMIUM_ARGUMENTS = [
     "--disable-sync",
 ]
 ADMIN = ("ada", "correct-horse-battery")
+expect.set_options(timeout=20_000)  # the machine may be busy
 
 
 @pytest.fixture(scope="session")

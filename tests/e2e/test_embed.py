@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import BrowserContext, FrameLocator, Page, expect
@@ -68,10 +65,7 @@ def change(portal: RunningPortal, code: str) -> None:
         "from apps.spaces.models import Space; from apps.spaces import services;"
         f"space = Space.objects.select_related('owner').get(owner__name='ada', name='{name}');"
     )
-    subprocess.run(
-        [sys.executable, "manage.py", "shell", "-v0", "-c", before + "\n" + code],
-        cwd=ROOT, env=portal.environment, check=True, capture_output=True, timeout=60,
-    )  # fmt: skip
+    portal.shell(before + "\n" + code)
 
 
 def predict(demo: FrameLocator) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import BrowserContext, FrameLocator, Page, expect
 
 from tests.e2e.conftest import ADMIN, Blog, sign_in, snippet
-from tests.running_portal import RunningPortal
+from tests.running_portal import RunningPortal, child
 
 pytestmark = pytest.mark.e2e
 
@@ -117,13 +119,18 @@ def test_a_private_space_is_not_there_for_strangers_and_works_for_its_owner(
     assert json.loads(body)["components"]
 
 
-def test_the_logs_stream_live_and_have_their_history_after_a_reload(
+def test_the_logs_stream_live_and_have_their_history_after_a_reload_and_a_lost_connection(
     page: Page, portal: RunningPortal, tmp_path: Path
 ) -> None:
     (tmp_path / "README.md").write_text("---\nsdk: python\napp_file: app.py\n---\n")
     (tmp_path / "app.py").write_text(
-        "import http.server, os\n"
+        "import http.server, os, threading, time\n"
         "print('the first line', flush=True)\n"
+        "def tick():\n"
+        "    for number in range(3000):\n"
+        "        print('tick', number, flush=True)\n"
+        "        time.sleep(0.1)\n"
+        "threading.Thread(target=tick, daemon=True).start()\n"
         "class Page(http.server.BaseHTTPRequestHandler):\n"
         "    def do_GET(self):\n"
         "        print('visited', self.path, flush=True)\n"
@@ -139,6 +146,22 @@ def test_the_logs_stream_live_and_have_their_history_after_a_reload(
     page.reload()
     expect(page.locator("main")).to_contain_text("the first line")
     expect(page.locator("main")).to_contain_text("visited /tell-me")
+
+    lost = page.locator("[data-connection]")
+    os.kill(child(portal, "portico web"), signal.SIGKILL)  # the supervisor starts another, the app goes on
+    expect(lost).to_have_text("The connection was lost. Trying again …")
+    seen = ticks(page)[-1]
+    expect(lost).to_be_hidden(timeout=60_000)
+    expect(page.locator("main")).to_contain_text(f"tick {seen + 30}\n")  # what it missed
+    expect(page.locator("main")).to_contain_text(f"tick {ticks(page)[-1] + 10}\n")  # and what comes
+    found = ticks(page)
+    assert found == list(range(found[-1] + 1)), "a line is missing, or there twice"
+
+
+def ticks(page: Page) -> list[int]:
+    """The numbers that ada/chatty has counted, as its log's page has them."""
+    text = page.get_by_role("log", name="Application log").evaluate("log => log.textContent")
+    return [int(number) for number in re.findall(r"^tick (\d+)$", text.rpartition("\n")[0], re.M)]
 
 
 def test_falling_asleep_and_waking_leaves_the_visitors_frame_alone(

@@ -16,6 +16,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.e2e.conftest import ADMIN, sign_in
+from tests.e2e.readable import complaints
 from tests.running_portal import RunningPortal, free_port
 
 pytestmark = pytest.mark.e2e
@@ -83,6 +84,7 @@ def test_a_new_person_comes_in_with_their_name_and_again_as_the_same(page: Page,
     assert name_of(page, house) == "grace"
     page.goto(f"{house.url}/accounts/3rdparty/")
     expect(page.locator("main")).to_contain_text("Example ID")
+    assert complaints(page) == []
 
 
 def test_a_taken_name_becomes_a_free_one(page: Page, house: RunningPortal) -> None:
@@ -93,6 +95,7 @@ def test_a_taken_name_becomes_a_free_one(page: Page, house: RunningPortal) -> No
 def test_a_reserved_name_and_a_broken_address_do_not_lock_out(page: Page, house: RunningPortal) -> None:
     continue_as(page, house, "3")
     if "/signup" in page.url:
+        assert complaints(page) == []
         assert page.input_value("input[name=username]") != "admin"
         page.fill("input[name=email]", "mueller@example.org")
         page.get_by_role("button", name=re.compile("sign up", re.I)).click()
@@ -134,7 +137,7 @@ def test_the_one_time_set_up_address_makes_the_administrator(page: Page, tmp_pat
     with RunningPortal(tmp_path / "data") as fresh:
         address = re.search(rf"{re.escape(fresh.url)}/setup/\S+", fresh.log.read_text())
         assert address
-        page.goto(address[0])
+        assert complaints(page, address[0]) == []
         page.fill("input[name=name]", "first")
         page.fill("input[name=email]", "first@example.org")
         page.fill("input[name=password]", "a-good-long-password")

@@ -116,11 +116,6 @@ def as_program(portal: RunningPortal, source: str, folder: Path, token: str = ""
     return found
 
 
-def shell(portal: RunningPortal, code: str) -> None:
-    argv = [sys.executable, "manage.py", "shell", "--no-imports", "-c", code]
-    subprocess.run(argv, cwd=ROOT, env=portal.environment, check=True, capture_output=True, timeout=60)
-
-
 def post(portal: RunningPortal, host: str, path: str, body: Any, headers: dict[str, str], source: str) -> bytes:
     """What a client at the address `source` gets."""
     connection = HTTPConnection("127.0.0.1", portal.port, timeout=60, source_address=(source, 0))
@@ -204,7 +199,7 @@ def test_a_call_wakes_a_sleeping_space_and_waits_for_it(portal: RunningPortal, f
 
 
 def test_a_private_space_is_its_owners_and_their_programs(portal: RunningPortal, folder: Path) -> None:
-    shell(portal, "from apps.spaces.models import Space; from apps.spaces.services import set_visibility\n"
+    portal.shell("from apps.spaces.models import Space; from apps.spaces.services import set_visibility\n"
                   "set_visibility(Space.objects.get(name='talk'), 'private')")  # fmt: skip
     host = portal.host("ada-talk")
     wait_until(lambda: portal.get("/config", host=host)[0] == 404)
@@ -215,7 +210,7 @@ def test_a_private_space_is_its_owners_and_their_programs(portal: RunningPortal,
         said = as_program(portal, source, folder, token)
         assert said["greet"]["greeting"] == "Hello Bob!"
         assert token not in json.dumps(said), "the app saw the visitor's token"
-    shell(portal, "from apps.spaces.models import Space; from apps.spaces.services import set_visibility\n"
+    portal.shell("from apps.spaces.models import Space; from apps.spaces.services import set_visibility\n"
                   "set_visibility(Space.objects.get(name='talk'), 'public')")  # fmt: skip
     wait_until(lambda: portal.get("/config", host=host)[0] == 200)
 
@@ -241,7 +236,7 @@ async def test_streamlit_talks_over_its_websocket(portal: RunningPortal, folder:
 def test_a_takedown_holds_within_two_seconds(portal: RunningPortal) -> None:
     host = portal.host("ada-talk")
     assert portal.get("/config", host=host)[0] == 200
-    shell(portal, "from apps.spaces.models import Space; from apps.spaces.services import withhold_space\n"
+    portal.shell("from apps.spaces.models import Space; from apps.spaces.services import withhold_space\n"
                   "withhold_space(Space.objects.get(name='talk'), 'test')")  # fmt: skip
     at = time.monotonic()
     wait_until(lambda: portal.get("/config", host=host)[0] == 410, seconds=2)

@@ -124,8 +124,11 @@ def test_a_form_over_the_limit_is_refused_and_an_upload_of_that_size_is_not(port
     head = b"POST %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
     refused = talk(port, head % (b"/new-space", b"localhost", len(body)) + body)
     assert refused.startswith(b"HTTP/1.1 413 ")
+    assert b"application/json" in refused
     said = json.loads(refused.partition(b"\r\n\r\n")[2])
     assert said["error"] == "too_large" and "may carry at most" in said["message"]
+    by_a_browser = head.replace(b"Host", b"Accept: text/html\r\nHost") % (b"/new-space", b"localhost", len(body)) + body
+    assert b"<h1>Too large</h1>" in talk(port, by_a_browser)
     for host, path in ((b"localhost", b"/run/a/b/x"), (b"a-b.spaces.localhost:8000", b"/x")):
         taken = talk(port, head % (path, host, len(body)) + body)
         assert taken.startswith(b"HTTP/1.1 200 ") and b'"size": 2097152' in taken

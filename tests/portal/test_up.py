@@ -16,39 +16,12 @@ from pathlib import Path
 import pytest
 
 from apps.sandbox import cgroups
-from tests.running_portal import ROOT, RunningPortal, free_port
+from tests.running_portal import ROOT, RunningPortal, child, free_port, of_portal
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.integration
 
 DEMO = ROOT / "tests" / "demos" / "python_server"
-
-
-def of_portal(portal: RunningPortal) -> dict[int, str]:
-    """Processes that hold the portal's data folder in their environment or command line, by id."""
-    found: dict[int, str] = {}
-    mark = str(portal.data).encode()
-    for folder in Path("/proc").iterdir():
-        if not folder.name.isdigit() or int(folder.name) == os.getpid():
-            continue
-        try:
-            command, environment = (folder / "cmdline").read_bytes(), (folder / "environ").read_bytes()
-        except OSError:
-            continue
-        if mark in command or mark in environment:
-            found[int(folder.name)] = command.replace(b"\0", b" ").decode(errors="replace")
-    return found
-
-
-def child(portal: RunningPortal, words: str) -> int:
-    assert portal.process is not None
-    for pid, command in of_portal(portal).items():
-        stat = Path(f"/proc/{pid}/stat")
-        if words in command and stat.exists():
-            parent = int(stat.read_text().rpartition(")")[2].split()[1])
-            if parent == portal.process.pid:
-                return pid
-    raise AssertionError(f"no {words} among {of_portal(portal)}")
 
 
 @pytest.fixture(scope="module")
