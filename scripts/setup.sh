@@ -15,8 +15,8 @@ tools="bwrap:bubblewrap git:git"
 if [ "$(id -u)" = 0 ]; then tools="$tools mkfs.ext4:e2fsprogs nft:nftables ip:iproute2 pasta:passt"; fi
 if [ "$goal" = test ]; then
     tools="$tools chromium:chromium redis-server:redis-server initdb:postgresql npm:npm"
-    # A kernel as a program, with version 2 of control groups (tests/sandbox/test_version_2.py).
-    if [ "$(uname -m)" = x86_64 ]; then tools="$tools linux.uml:user-mode-linux"; fi
+    # For a kernel with version 2 of control groups (tests/sandbox/test_version_2.py).
+    if [ "$(uname -m)" = x86_64 ]; then tools="$tools qemu-system-x86_64:qemu-system-x86 cpio:cpio"; fi
 fi
 
 has() {
@@ -83,4 +83,25 @@ if [ "$goal" = test ]; then
         say "installing the type checker of embed_js"
         (cd embed_js && npm ci --silent --no-audit --no-fund)
     fi
+fi
+
+kernel="$venv/kernel"
+if [ "$goal" = test ] && [ ! -e "$kernel" ] && [ "$(id -u)-$(uname -m)" = 0-x86_64 ] &&
+    command -v apt-get >/dev/null 2>&1; then
+    say "unpacking Debian's kernel for the tests of control groups"
+    apt-get update -qq
+    image=$(apt-cache depends linux-image-amd64 | sed -n 's/.*Depends: \(linux-image-\)/\1/p' | head -n 1)
+    rm -rf "$kernel.new"
+    mkdir "$kernel.new"
+    (
+        cd "$kernel.new"
+        # Unpacked, not installed: this machine keeps its own.
+        apt-get download -qq -o APT::Sandbox::User=root "$image" busybox-static
+        dpkg --fsys-tarfile "$image"_*.deb | tar -x --wildcards './boot/vmlinuz-*' './lib/modules/*/kernel/fs/9p' \
+            './lib/modules/*/kernel/fs/netfs' './lib/modules/*/kernel/fs/fscache' './lib/modules/*/kernel/net/9p' \
+            './lib/modules/*/kernel/drivers/virtio'
+        dpkg --fsys-tarfile busybox-static_*.deb | tar -x ./bin/busybox
+        rm ./*.deb
+    )
+    mv "$kernel.new" "$kernel"
 fi
