@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from django.conf import settings
 
 from apps.runtime.sdks import zygote_environment
 from apps.runtime.zygote import pool as pools
+from apps.runtime.zygote.births import BirthFailed
 from apps.runtime.zygote.pool import Pool, Zygote
 from apps.sandbox import cgroups
 from apps.sandbox.egress.node import Egress
@@ -100,6 +102,32 @@ def test_a_spare_child_that_is_not_wanted_any_more_just_ends() -> None:
             pytest.fail("hooks of its packages hold it")
 
     asyncio.run(main())
+
+
+def test_a_zygote_that_dies_while_it_is_asked_for_a_child_is_known_to_be_dead() -> None:
+    folder = folder_of("dies asked", gradio="")
+
+    async def main() -> None:
+        async with pool_of_its_own() as pool:
+            zygote = await zygote_of(pool, folder)
+            await zygote.birth().until_outside()  # the spare one: the next has to be made
+            process = the_zygote_of(folder)
+            os.kill(process, signal.SIGSTOP)
+            asked = zygote.birth()
+            os.kill(process, signal.SIGKILL)
+            with pytest.raises(BirthFailed):
+                await asked.until_outside()
+            assert not zygote.is_alive
+            successor = await zygote_of(pool, folder)
+            assert successor is not zygote and successor.is_alive
+
+    asyncio.run(main())
+
+
+def the_zygote_of(folder: Path) -> int:
+    """Of the processes with its command, the one that the others came from."""
+    commands = {int(pid): Path("/proc", pid, "cmdline").read_bytes() for pid in processes_with(folder)}
+    return min(pid for pid, command in commands.items() if b"zygote.py" in command and b"nursery.py" not in command)
 
 
 def test_what_a_zygote_imports_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

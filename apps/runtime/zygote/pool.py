@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import secrets
+import select
 import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -197,7 +198,12 @@ class Zygote:
 
     @property
     def is_alive(self) -> bool:
-        return self._process is not None and self._process.poll() is None and not self.is_over
+        """Whether it can fork: the nursery, which is the process that was started, lives on when it dies."""
+        if self.is_over or self._control is None or self._process is None or self._process.poll() is not None:
+            return False
+        peer = select.poll()
+        peer.register(self._control, 0)  # hanging up is told always
+        return not peer.poll(0)
 
     def birth(self) -> Birth:
         """A child that belongs to no Space yet: the spare one, or a new one. Another spare follows in a moment.
