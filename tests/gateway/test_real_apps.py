@@ -266,6 +266,9 @@ def described(dependant):
         "dependencies": [described(needed) for needed in dependant.dependencies],
     }
 
+def schema(field):
+    return field and [field.name, repr(field.field_info), field._type_adapter.json_schema(mode=field.mode)]
+
 with gradio.Blocks() as blocks:
     gradio.Textbox()
 found = []
@@ -274,7 +277,9 @@ for _ in range(2):
     for route in app.router.routes:
         for one in route.effective_candidates() if hasattr(route, "effective_candidates") else [route]:
             if getattr(one, "dependant", None) is not None:
-                found.append([one.path, described(one.dependant), repr(one.response_model)])
+                found.append([one.path, described(one.dependant), repr(one.response_model), one.methods and sorted(
+                    one.methods), one.is_sse_stream, one.is_json_stream, schema(one.body_field), schema(
+                    one.response_field)])
 for component in sorted(warm._subclasses(gradio.blocks.Block), key=str):
     own = inspect.unwrap(component.__init__)
     found.append([str(inspect.signature(component.__init__)), repr(inspect.getfullargspec(own))])

@@ -24,6 +24,9 @@ class Known:
         self._derive, self._depends = derive, depends
         self._found: dict[Any, tuple[FunctionType, Any]] = {}
         self._returns: dict[CodeType, tuple[FunctionType, Any]] = {}
+        self._bodies: dict[Any, tuple[list[Any], Any]] = {}
+        self._models: dict[Any, tuple[dict[str, Any], Any]] = {}
+        self._fields: dict[type, list[str]] = {}
         self._is_learning = True
 
     @classmethod
@@ -38,6 +41,16 @@ class Known:
         read = getattr(routing, "get_typed_return_annotation", None)
         if read is not None:
             routing.get_typed_return_annotation = lambda call: known.returned(read, call)  # type: ignore[union-attr]
+        combine = getattr(routing, "_get_body_field", None)
+        if combine is not None:
+            routing._get_body_field = lambda **options: known.body(combine, **options)  # type: ignore[union-attr]
+        describe = getattr(routing, "create_model_field", None)
+        if describe is not None:
+            routing.create_model_field = lambda **options: known.field(describe, **options)  # type: ignore[union-attr]
+        for name in ("_is_gen_callable", "_is_async_gen_callable", "_is_coroutine_callable"):
+            ask = getattr(routing, name, None)
+            if ask is not None:
+                setattr(routing, name, known.by_code(ask))
         return known
 
     def learned(self) -> None:
@@ -70,6 +83,45 @@ class Known:
         if self._is_learning:
             self._returns[call.__code__] = call, annotation
         return annotation
+
+    def body(self, combine: Callable[..., Any], *, body_params: list[Any], **options: Any) -> Any:
+        """What describes a request's body, which `combine` makes of what describes its parts: a pydantic model each."""
+        key = (*map(id, body_params), *sorted(options.items()))
+        if key in self._bodies:
+            return self._bodies[key][1]
+        combined = combine(body_params=body_params, **options)
+        if self._is_learning:
+            self._bodies[key] = list(body_params), combined  # which keeps the parts, so that no other has their ids
+        return combined
+
+    def field(self, describe: Callable[..., Any], **options: Any) -> Any:
+        """What `describe` makes of the type that a route answers with: a pydantic validator."""
+        told, known = self._models.get(options.get("name"), ({}, None))
+        # By identity: `int | str` is equal to `str | int`, which validates otherwise.
+        if told.keys() == options.keys() and all(
+            value is told[name] or (type(value) is str and value == told[name]) for name, value in options.items()
+        ):
+            return known
+        described = describe(**options)
+        if self._is_learning:
+            self._models[options.get("name")] = options, described
+        return described
+
+    def by_code(self, ask: Callable[[Any], bool]) -> Callable[[Any], bool]:
+        """`ask`, which looks at what kind of function it is given: the compiler has noted that in the code."""
+        found: dict[CodeType, bool] = {}
+
+        def answer(call: Any) -> bool:
+            if type(call) is not FunctionType or call.__dict__:
+                return ask(call)
+            known = found.get(call.__code__)
+            if known is None:
+                known = ask(call)
+                if self._is_learning:
+                    found[call.__code__] = known
+            return known
+
+        return answer
 
     def _key(self, path: str, call: Any, options: dict[str, Any]) -> tuple[Any, ...] | None:
         if type(call) is not FunctionType or call.__dict__ or not isinstance(call.__code__, CodeType):
@@ -120,11 +172,13 @@ class Known:
                 needs.append(need)
         return self._copy(found, call, needs)
 
-    @staticmethod
-    def _copy(dependant: Any, call: Any, needs: list[Any]) -> Any:
-        values = {field.name: getattr(dependant, field.name) for field in dataclasses.fields(dependant) if field.init}
+    def _copy(self, dependant: Any, call: Any, needs: list[Any]) -> Any:
+        kind = type(dependant)
+        if kind not in self._fields:
+            self._fields[kind] = [field.name for field in dataclasses.fields(dependant) if field.init]
+        values = {name: getattr(dependant, name) for name in self._fields[kind]}
         values = {name: list(value) if isinstance(value, list) else value for name, value in values.items()}
-        return type(dependant)(**{**values, "call": call, "dependencies": needs})
+        return kind(**{**values, "call": call, "dependencies": needs})
 
 
 def _code(call: Any) -> Any:
