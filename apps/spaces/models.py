@@ -125,6 +125,13 @@ class Space(models.Model):
     color_to = models.CharField(max_length=10, blank=True)
     short_description = models.CharField(max_length=300, blank=True)
     disable_embedding = models.BooleanField(default=False)
+    is_snapshot_allowed = models.BooleanField(
+        default=True, help_text="Whether the page is drawn from a snapshot while the worker wakes."
+    )
+    password = models.CharField(max_length=128, blank=True, help_text="A hash; empty: visitors are asked for none.")
+    tells_username = models.BooleanField(
+        default=False, help_text="Whether the app is told which signed-in person asks (request.username)."
+    )
     plan = models.ForeignKey(
         Plan,
         null=True,
