@@ -44,19 +44,34 @@ BODY_SECONDS = 60.0
 STALLED_SECONDS = 120.0
 """How long a client may read nothing of what waits for it."""
 KEEP_ALIVE_SECONDS = 75
-BODY_HEADERS = frozenset({b"content-length", b"transfer-encoding"})
 END_SECONDS = 5.0
 
 
-class Lingering:
-    """The transport of a request that has a body. Closed while that still comes, a connection would be reset, and its
-    client would not read why; so the rest is taken and dropped for a moment first."""
+class Outgoing:
+    """The transport that an exchange writes its answer to.
+
+    What is written within one turn of the loop leaves in one system call: an answer's head and body come apart, and
+    two calls take longer than all that is done here. And a connection is not closed while its request still comes: it
+    would be reset, and the client would not read why.
+    """
 
     def __init__(self, protocol: Http) -> None:
-        self._protocol = protocol
-        self.write, self.is_closing = protocol.transport.write, protocol.transport.is_closing
+        self._protocol, self._transport, self._loop = protocol, protocol.transport, protocol.loop
+        self._held: list[bytes] = []
+        self.is_closing = protocol.transport.is_closing
+
+    def write(self, data: bytes) -> None:
+        if not self._held:
+            self._loop.call_soon(self.flush)
+        self._held.append(data)
+
+    def flush(self) -> None:
+        if self._held:
+            self._transport.write(self._held[0] if len(self._held) == 1 else b"".join(self._held))
+            self._held.clear()
 
     def close(self) -> None:
+        self.flush()
         self._protocol.close_after_body()
 
 
@@ -73,6 +88,7 @@ class Http(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._outgoing = Outgoing(self)
         self._timer = self.loop.call_later(HEAD_SECONDS, self._too_slow)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -111,16 +127,20 @@ class Http(HttpToolsProtocol):
         self._in_head = True
 
     def on_headers_complete(self) -> None:
-        size, has_body = len(self.url), False
-        for name, value in self.headers:
-            size += len(name) + len(value)
-            has_body = has_body or name in BODY_HEADERS
+        size = len(self.url) + sum([len(name) + len(value) for name, value in self.headers])
         if size > MAX_HEADER_BYTES or len(self.headers) > MAX_HEADERS:
             raise ValueError("too many or too large header fields")
         self._in_head, self._in_body, self._head_bytes = False, True, 0
         super().on_headers_complete()
-        if has_body:
-            self.cycle.transport = Lingering(self)  # type: ignore[assignment]
+        if self.cycle is not None:
+            self.cycle.transport = self._outgoing  # type: ignore[assignment]
+
+    def handle_websocket_upgrade(self) -> None:
+        self._in_body = False  # what comes from now on is not this class' affair
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        super().handle_websocket_upgrade()
 
     def on_message_complete(self) -> None:
         self._in_body = False

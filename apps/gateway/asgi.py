@@ -10,8 +10,8 @@ import asyncio
 import json
 from contextlib import suppress
 from dataclasses import dataclass
+from threading import get_ident
 from urllib.parse import parse_qsl
-from weakref import WeakKeyDictionary
 
 import structlog
 from asgiref.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope, Scope, WebSocketScope
@@ -68,11 +68,12 @@ NotAwake = (StartRefused, TooManyWaiting, TimeoutError)
 class Gateway:
     """The gateway of one event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
         self.routes = Routes()
         self.workers = Workers()
         self.rights = access.Rights()
-        self.exchanges = Exchanges()
+        self.exchanges = Exchanges(loop)
         self.watch = Watch(self.routes, self.workers, self.rights, self.exchanges)
 
     async def http(self, scope: HTTPScope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
@@ -94,7 +95,7 @@ class Gateway:
                 third_party=framed.is_third_party(request),
                 framed_page=framed.is_framed_page(request),
             )
-        body = Body(receive, settings.PORTICO_MAX_FILE_BYTES)
+        body = Body(receive, settings.PORTICO_MAX_FILE_BYTES, self.loop)
         try:
             await self._http(request, answer, body)
         except Answered:
@@ -324,15 +325,16 @@ async def _abort(scope: HTTPScope, send: ASGISendCallable) -> None:
     raise BrokenAnswer("the answer is incomplete")  # what ASGI servers close the connection for
 
 
-_gateways: WeakKeyDictionary[asyncio.AbstractEventLoop, Gateway] = WeakKeyDictionary()
+_gateways: dict[int, Gateway] = {}
+"""By thread: one loop runs in each, and to ask which takes a system call."""
 
 
 def current() -> Gateway:
     """The gateway of the running event loop."""
-    loop = asyncio.get_running_loop()
-    if loop not in _gateways:
-        _gateways[loop] = Gateway()
-    return _gateways[loop]
+    found = _gateways.get(get_ident())
+    if found is None or not found.loop.is_running():
+        found = _gateways[get_ident()] = Gateway(asyncio.get_running_loop())
+    return found
 
 
 async def gateway(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
@@ -345,5 +347,5 @@ async def gateway(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCall
 
 async def shut_down() -> None:
     """Close the running loop's connections and tasks."""
-    if found := _gateways.pop(asyncio.get_running_loop(), None):
+    if found := _gateways.pop(get_ident(), None):
         await found.close()

@@ -24,6 +24,7 @@ class Body:
     Args:
         receive: ASGI's.
         limit: bytes; `BodyTooLarge` beyond.
+        loop: the running one.
 
     Attributes:
         begun: whether the app was given any of it: then the request cannot be repeated.
@@ -32,13 +33,13 @@ class Body:
 
     __slots__ = ("_chunks", "_limit", "_pump", "_receive", "_task", "_timer", "begun", "gone")
 
-    def __init__(self, receive: ASGIReceiveCallable, limit: int) -> None:
+    def __init__(self, receive: ASGIReceiveCallable, limit: int, loop: asyncio.AbstractEventLoop) -> None:
         self._receive = receive
         self._limit = limit
         self._chunks: asyncio.Queue[bytes | Exception | None] | None = None
-        self._task = asyncio.current_task()
+        self._task = asyncio.current_task(loop)
         self._pump: asyncio.Task[None] | None = None
-        self._timer = asyncio.get_running_loop().call_later(WATCH_AFTER_SECONDS, self._start)
+        self._timer = loop.call_later(WATCH_AFTER_SECONDS, self._start)
         self.begun = self.gone = False
 
     def _start(self) -> asyncio.Queue[bytes | Exception | None]:

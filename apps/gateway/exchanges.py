@@ -46,7 +46,8 @@ class Exchange:
 class Exchanges:
     """The open exchanges of one event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
         self._open: dict[int, set[Exchange]] = {}
         self._touched: set[int] = set()
         self.woken = asyncio.Event()
@@ -58,7 +59,7 @@ class Exchanges:
         Raises:
             TooManyOpen: the limit per Space is reached.
         """
-        task = asyncio.current_task()
+        task = asyncio.current_task(self._loop)
         assert task is not None
         of_space = self._open.get(route.space_id)
         if of_space is None:

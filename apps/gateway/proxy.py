@@ -106,7 +106,7 @@ async def proxy_http(
     for attempt in (1, 2):
         pool.begin()
         try:
-            connection = await pool.connection()
+            connection = await pool.connection(sure=request.method not in IDEMPOTENT_METHODS)
             sender = None
             try:
                 connection.begin(request.method, head)
@@ -166,7 +166,7 @@ def _may_repeat(error: Exception, request: Request, body: Body) -> bool:
 
 
 async def _pass_back(connection: Connection, answer: Answer) -> None:
-    timer = asyncio.get_running_loop().call_later(HEAD_SECONDS, connection.give_up, AnswerTooLate())
+    timer = connection.loop.call_later(HEAD_SECONDS, connection.give_up, AnswerTooLate())
     try:
         await connection.head()
     finally:

@@ -46,10 +46,11 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_buffered", "_chunks", "_error", "_head_bytes", "_head_done", "_informational", "_is_head", "_parser",
         "_paused", "_socket", "_transport", "_until_eof", "_waiter", "_writable", "complete", "headers", "idle_since",
-        "open", "reusable", "status",
+        "loop", "open", "reusable", "status",
     )  # fmt: skip
 
-    def __init__(self, opened: socket.socket) -> None:
+    def __init__(self, opened: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
         self.open = False
         self._socket = opened
         self.idle_since = 0.0
@@ -144,7 +145,7 @@ class Connection(asyncio.Protocol):
     async def _wait(self) -> None:
         if self._error is not None:
             raise self._error
-        self._waiter = asyncio.get_running_loop().create_future()
+        self._waiter = self.loop.create_future()
         try:
             await self._waiter
         finally:
@@ -196,7 +197,7 @@ class Connection(asyncio.Protocol):
             self.give_up(UpstreamError(str(exc) if exc else "the app closed the connection"))
 
     def pause_writing(self) -> None:
-        self._writable = asyncio.get_running_loop().create_future()
+        self._writable = self.loop.create_future()
 
     def resume_writing(self) -> None:
         if self._writable is not None and not self._writable.done():
@@ -274,7 +275,7 @@ async def connect(made: socket.socket, port: int, seconds: float) -> Connection:
         async with asyncio.timeout(seconds):
             await loop.sock_connect(made, ("127.0.0.1", port))
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        _, connection = await loop.create_connection(lambda: Connection(made), sock=made)
+        _, connection = await loop.create_connection(lambda: Connection(made, loop), sock=made)
     except (OSError, TimeoutError) as error:
         made.close()
         raise UpstreamError(f"nothing listens: {error!r}", arrived=False) from error

@@ -78,8 +78,11 @@ class Pool:
         if not self.users and self._unused is not None:
             self._unused.set()
 
-    async def connection(self) -> Connection:
+    async def connection(self, *, sure: bool) -> Connection:
         """An open connection on which nothing happens; give it back by `put_back`.
+
+        Args:
+            sure: look whether the app has just closed it, as for what must not be sent twice.
 
         Raises:
             NoSocket: the worker is gone.
@@ -88,7 +91,7 @@ class Pool:
         since = time.monotonic() - IDLE_SECONDS
         while self._open:
             found = self._open.pop()
-            if found.idle_since > since and not found.has_ended:
+            if found.open and found.idle_since > since and not (sure and found.has_ended):
                 return found
             found.close()
         return await connect(await self._socket(), self.worker.port, CONNECT_SECONDS)
