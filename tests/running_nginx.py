@@ -22,6 +22,9 @@ error_log {folder}/error.log notice;
 events {{ worker_connections 16384; }}
 http {{
     include /etc/nginx/mime.types;
+    sendfile on;
+    tcp_nopush on;
+    gzip on;
     access_log off;
     client_body_temp_path {folder}/body;
     proxy_temp_path {folder}/proxy;
@@ -31,7 +34,7 @@ http {{
     include {folder}/site.conf;
 }}
 """
-"""What Debian's own nginx.conf says, as far as it matters; the rest is in the site's file."""
+"""What Debian's own nginx.conf says, as far as it matters."""
 
 
 def program() -> str:
