@@ -225,13 +225,24 @@ async def _send_file(request: Request, route: Route, answer: Answer, file: File)
         except ValueError:
             await answer.whole(416, [(b"content-range", f"bytes */{file.size}".encode())], b"")
             return
-    if request.method == "GET" and accel.is_asked_for(request.headers) and isinstance(answer, HostAnswer):
+    if isinstance(answer, HostAnswer) and _is_for_nginx(request, file):
         location = accel.location(file.path)
         if location is not None and await answer.hand_over(whole, location):
             return
     length = last - first + 1
     await answer.start(status, [*headers, (b"content-length", str(length).encode())])
     await _send_bytes(answer, file, first, length)
+
+
+def _is_for_nginx(request: Request, file: File) -> bool:
+    """Whether an nginx in front is to send the file: it asks for that, and understands the `Range` as we do."""
+    if request.method != "GET" or not accel.is_asked_for(request.headers):
+        return False
+    said = h.get(request.headers, b"range")
+    try:
+        return said is None or byte_range(said, file.size) is not None
+    except ValueError:
+        return False
 
 
 def _etags(value: bytes) -> list[bytes]:

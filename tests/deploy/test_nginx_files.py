@@ -10,6 +10,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
@@ -94,8 +95,8 @@ def test_nginx_copies_the_headers_that_the_portal_counts_on() -> None:
     assert {name.lower().encode() for name, _ in copied} == accel.PASSED_ON
 
 
-def test_odd_names_reach_their_files(front: Front, data: Path, settings: object) -> None:
-    settings.PORTICO_DATA = data  # type: ignore[attr-defined]
+def test_odd_names_reach_their_files(front: Front, data: Path, settings: Any) -> None:
+    settings.PORTICO_DATA = data
     path = data / "deployments" / "1" / "sub" / "100%25 a?b#c;ä$uri&+.txt"
     where = accel.location(path)
     assert where is not None

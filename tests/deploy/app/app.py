@@ -5,7 +5,7 @@ import os
 
 from aiohttp import WSMsgType, web
 
-state = {"go": asyncio.Event(), "received": 0}
+state = {"go": asyncio.Event(), "received": 0, "left": 0}
 
 
 async def echo(request: web.Request) -> web.Response:
@@ -21,7 +21,11 @@ async def events(request: web.Request) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "yes"})
     await response.prepare(request)
     await response.write(b"data: first\n\n")
-    await state["go"].wait()
+    try:
+        await state["go"].wait()
+    except asyncio.CancelledError:
+        state["left"] += 1
+        raise
     await response.write(b"data: second\n\n")
     return response
 
@@ -29,6 +33,11 @@ async def events(request: web.Request) -> web.StreamResponse:
 async def go(request: web.Request) -> web.Response:
     state["go"].set()
     return web.Response(text="ok")
+
+
+async def left(request: web.Request) -> web.Response:
+    """How many went away before the second event."""
+    return web.json_response(state["left"])
 
 
 async def upload(request: web.Request) -> web.Response:
@@ -74,7 +83,7 @@ async def socket(request: web.Request) -> web.WebSocketResponse:
         if message.type == WSMsgType.BINARY:
             await response.send_bytes(message.data[::-1])
         elif message.data == "bye":
-            await response.close(code=4001, message=b"so long")
+            await response.close(code=4001)
         else:
             await response.send_str(message.data.upper())
     return response
@@ -83,6 +92,7 @@ async def socket(request: web.Request) -> web.WebSocketResponse:
 app = web.Application(client_max_size=1024**3)
 app.router.add_get("/events", events)
 app.router.add_get("/go", go)
+app.router.add_get("/left", left)
 app.router.add_route("*", "/upload", upload)
 app.router.add_get("/received", received)
 app.router.add_get("/download", download)
@@ -92,4 +102,4 @@ app.router.add_get("/status/{code}", status)
 app.router.add_get("/large-headers", large_headers)
 app.router.add_get("/socket", socket)
 app.router.add_route("*", "/{any:.*}", echo)
-web.run_app(app, host="127.0.0.1", port=int(os.environ["PORT"]), print=None)
+web.run_app(app, host="127.0.0.1", port=int(os.environ["PORT"]), print=None, handler_cancellation=True)
