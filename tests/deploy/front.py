@@ -97,10 +97,7 @@ def nginx(front: Front, upstreams: list[int], data: Path, *, user: str = "root",
     """
     folder = front.folder
     write_certificates(folder)
-    site, server = (
-        (ROOT / "deploy" / name).read_text().replace("/var/lib/portico", str(data))
-        for name in ("nginx.conf", "nginx-server.conf")
-    )
+    site, server = (ROOT / "deploy" / "nginx.conf").read_text(), server_conf(data)
     if change is not None:
         assert change[0] in server
         server = server.replace(*change)
@@ -118,6 +115,13 @@ def nginx(front: Front, upstreams: list[int], data: Path, *, user: str = "root",
     site = re.sub(r"listen 443\b", f"listen 127.0.0.1:{front.port}", site)
     site = re.sub(r"listen 80\b", f"listen 127.0.0.1:{front.plain_port}", site)
     return RunningNginx(folder, site, [front.port, front.plain_port], user=user)
+
+
+def server_conf(data: Path) -> str:
+    """deploy/nginx-server.conf for this data folder."""
+    text = (ROOT / "deploy" / "nginx-server.conf").read_text()
+    assert "/var/lib/portico" in text
+    return text.replace("/var/lib/portico", str(data))
 
 
 def write_certificates(folder: Path) -> None:
