@@ -62,6 +62,23 @@ class Missing(RuntimeError):
 
 
 @contextlib.contextmanager
+def directly(script: Path, *, core: int | None = None) -> Iterator[int]:
+    """An app that listens on `$PORT`, without portal and sandbox.
+
+    Yields:
+        Its port on 127.0.0.1.
+    """
+    port = free_port()
+    process = subprocess.Popen([*pinned(core), sys.executable, str(script)], env={**os.environ, "PORT": str(port)})
+    try:
+        if not _answers(f"http://127.0.0.1:{port}/", process):
+            raise RuntimeError(f"{script} does not answer at {port}")
+        yield port
+    finally:
+        _stop(process)
+
+
+@contextlib.contextmanager
 def nginx(upstream: int, *, core: int | None = None) -> Iterator[str]:
     """nginx as a reverse proxy, one worker process, connections to the upstream kept.
 

@@ -4,13 +4,12 @@ python benchmarks/transfer.py [--gigabytes 2] [--rounds 3]
 
 First 2 GB to an app and 2 GB from it: megabytes a second, and how much the web process' memory grew meanwhile. Then
 files of a static Space, which an nginx in front sends after the portal decided (X-Accel-Redirect), beside an nginx that
-asks nobody. Ratios travel between machines; the figures themselves do not. The server is the one that PORTICO_SERVER names.
+asks nobody. Ratios travel between machines; the figures themselves do not. PORTICO_SERVER names the web server.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import re
 import shutil
@@ -20,7 +19,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from urllib.parse import urlsplit
@@ -32,7 +31,6 @@ from benchmarks import peers  # noqa: E402
 from tests.deploy.front import server_conf  # noqa: E402
 from tests.running_nginx import RunningNginx  # noqa: E402
 from tests.running_portal import RunningPortal, child, free_port  # noqa: E402
-from tests.waiting import wait_until  # noqa: E402
 
 PIECE = bytes(1024**2)
 SMALL_BYTES = 2700
@@ -167,24 +165,6 @@ class Memory:
         return pages * os.sysconf("SC_PAGE_SIZE") / 1024**2
 
 
-@contextlib.contextmanager
-def app_directly(script: Path) -> Iterator[int]:
-    """The app without a sandbox; its port."""
-    port = free_port()
-    process = subprocess.Popen([sys.executable, str(script)], env={"PORT": str(port)})
-    try:
-        wait_until(lambda: _listens(port))
-        yield port
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as s:
-        return s.connect_ex(("127.0.0.1", port)) == 0
-
-
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--gigabytes", type=float, default=2.0)
@@ -213,7 +193,7 @@ def main() -> None:
             portal.deploy(app, "ada/app")
             portal.deploy(site, "ada/site")
             print(f"server: {os.environ.get('PORTICO_SERVER', 'the default')}; medians of {given.rounds}")
-            with app_directly(app / "app.py") as port, peers.nginx(port) as nginx:
+            with peers.directly(app / "app.py") as port, peers.nginx(port) as nginx:
                 through_app(portal, f"http://127.0.0.1:{port}", nginx, size, given.rounds)
             files(portal, folder / "nginx", size, given.rounds)
 
