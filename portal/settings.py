@@ -56,6 +56,11 @@ PORTICO_SPACES_DOMAIN = env.str("PORTICO_SPACES_DOMAIN", default="spaces.localho
 PORTICO_ADMIN = env.str("PORTICO_ADMIN", default="")
 PORTICO_TRUSTED_PROXIES = env.list("PORTICO_TRUSTED_PROXIES", default=[])
 """Addresses of front proxies whose X-Forwarded-For and X-Forwarded-Proto are believed."""
+PORTICO_ACCEL = env.str("PORTICO_ACCEL", default="")
+if PORTICO_ACCEL not in ("", "nginx"):
+    raise ImproperlyConfigured(f"PORTICO_ACCEL is {PORTICO_ACCEL!r}: it must be nginx or empty.")
+if PORTICO_ACCEL and not PORTICO_TRUSTED_PROXIES:
+    raise ImproperlyConfigured("PORTICO_ACCEL=nginx needs nginx's address in PORTICO_TRUSTED_PROXIES.")
 
 _portal = urlsplit(PORTICO_URL)
 PORTICO_SCHEME = _portal.scheme

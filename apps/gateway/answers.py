@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote, urlsplit
 from asgiref.typing import ASGISendCallable
 from django.conf import settings
 
-from apps.gateway import framed
+from apps.gateway import accel, framed
 from apps.gateway.headers import Headers, get
 from apps.gateway.pages import POLICY, Page
 from apps.gateway.routes import Route
@@ -100,6 +100,28 @@ class HostAnswer(Answer):
         self._takes_storage = False
 
     async def start(self, status: int, headers: Headers) -> None:
+        await super().start(status, self._dressed(status, headers))
+
+    async def hand_over(self, headers: Headers, location: str) -> bool:
+        """Let the nginx in front send a whole file, or the part that was asked for.
+
+        Args:
+            headers: those of the whole file.
+            location: as `accel.location` says.
+
+        Returns:
+            False when it cannot, and nothing was answered: the page gets a script here, or nginx would lose a header.
+        """
+        dressed = self._dressed(200, headers)
+        if self._takes_storage or not accel.survives(dressed):
+            return False
+        kept = [(name, value) for name, value in dressed if name not in accel.RENEWED_BY_NGINX]
+        await super().start(200, [*kept, (b"x-accel-redirect", location.encode()), (b"content-length", b"0")])
+        await self.body(b"", more=False)
+        return True
+
+    def _dressed(self, status: int, headers: Headers) -> Headers:
+        """The headers with what a Space's host adds to them."""
         if self.set_cookie is not None:
             headers = [*headers, (b"set-cookie", self.set_cookie)]
         if self.third_party:
@@ -115,7 +137,7 @@ class HostAnswer(Answer):
                 (b"access-control-allow-origin", self.cross_origin),
                 (b"access-control-allow-credentials", b"true"),
             ]
-        await super().start(status, with_vary(headers, b"Origin"))
+        return with_vary(headers, b"Origin")
 
     async def body(self, chunk: bytes, *, more: bool) -> None:
         if self._takes_storage and chunk:

@@ -8,6 +8,9 @@ class GatewayConfig(AppConfig):
 
     def ready(self) -> None:
         from apps.gateway.access import frame_url
+        from apps.gateway.downloads import accelerated
+        from apps.spaces.downloads import set_accelerated
         from apps.spaces.hosts import set_frame_url
 
         set_frame_url(frame_url)
+        set_accelerated(accelerated)

@@ -15,11 +15,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import formatdate
 from pathlib import Path, PurePosixPath
+from typing import Self
 from urllib.parse import quote, unquote_to_bytes
 
+from apps.gateway import accel, pages
 from apps.gateway import headers as h
-from apps.gateway import pages
-from apps.gateway.answers import Answer
+from apps.gateway.answers import Answer, HostAnswer
 from apps.gateway.requests import SAFE_METHODS, Request
 from apps.gateway.routes import Route
 
@@ -49,14 +50,26 @@ class IsFolder(Exception):
 
 @dataclass(slots=True)
 class File:
+    """An open file. Closed at the end of a `with`.
+
+    Attributes:
+        path: where it was when it was opened.
+    """
+
     descriptor: int
-    name: str
+    path: Path
     size: int
     modified: float
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        os.close(self.descriptor)
+
     @property
     def content_type(self) -> str:
-        kind = TYPES.get(Path(self.name).suffix.lower()) or mimetypes.guess_type(self.name)[0]
+        kind = TYPES.get(self.path.suffix.lower()) or mimetypes.guess_type(self.path.name)[0]
         kind = kind or "application/octet-stream"
         return f"{kind}; charset=utf-8" if kind.startswith("text/") else kind
 
@@ -105,7 +118,7 @@ def open_file(root: Path, parts: list[str], index: str) -> File:
         os.close(here)
     found = os.fstat(descriptor)
     if stat.S_ISREG(found.st_mode):
-        return File(descriptor, name, found.st_size, found.st_mtime)
+        return File(descriptor, root.joinpath(*parts[:-1], name), found.st_size, found.st_mtime)
     os.close(descriptor)
     if stat.S_ISDIR(found.st_mode) and parts[-1]:
         raise IsFolder
@@ -166,20 +179,15 @@ async def serve_static(request: Request, route: Route, answer: Answer) -> None:
     except FileNotFoundError:
         await _not_found(route, answer)
         return
-    try:
+    with file:
         await _send_file(request, route, answer, file)
-    finally:
-        os.close(file.descriptor)
 
 
 async def _not_found(route: Route, answer: Answer) -> None:
     with suppress(FileNotFoundError, IsFolder):
-        file = await asyncio.to_thread(_find, route, ["404.html"])
-        try:
+        with await asyncio.to_thread(_find, route, ["404.html"]) as file:
             await answer.start(404, [*_headers(route, file), (b"content-length", str(file.size).encode())])
             await _send_bytes(answer, file, 0, file.size)
-        finally:
-            os.close(file.descriptor)
         return
     await answer.page(pages.no_such_file())
 
@@ -205,6 +213,7 @@ async def _send_file(request: Request, route: Route, answer: Answer, file: File)
         await answer.start(304, [(k, v) for k, v in headers if k != b"content-type"])
         await answer.body(b"", more=False)
         return
+    whole = headers
     first, last, status = 0, file.size - 1, 200
     if_range = h.get(request.headers, b"if-range")
     if if_range is None or if_range.strip() == etag:
@@ -212,13 +221,28 @@ async def _send_file(request: Request, route: Route, answer: Answer, file: File)
             if wanted := byte_range(h.get(request.headers, b"range"), file.size):
                 first, last = wanted
                 status = 206
-                headers.append((b"content-range", f"bytes {first}-{last}/{file.size}".encode()))
+                headers = [*headers, (b"content-range", f"bytes {first}-{last}/{file.size}".encode())]
         except ValueError:
             await answer.whole(416, [(b"content-range", f"bytes */{file.size}".encode())], b"")
+            return
+    if isinstance(answer, HostAnswer) and _is_for_nginx(request, file):
+        location = accel.location(file.path)
+        if location is not None and await answer.hand_over(whole, location):
             return
     length = last - first + 1
     await answer.start(status, [*headers, (b"content-length", str(length).encode())])
     await _send_bytes(answer, file, first, length)
+
+
+def _is_for_nginx(request: Request, file: File) -> bool:
+    """Whether an nginx in front is to send the file: it asks for that, and understands the `Range` as we do."""
+    if request.method != "GET" or not accel.is_asked_for(request.headers):
+        return False
+    said = h.get(request.headers, b"range")
+    try:
+        return said is None or byte_range(said, file.size) is not None
+    except ValueError:
+        return False
 
 
 def _etags(value: bytes) -> list[bytes]:

@@ -20,6 +20,7 @@ from apps.repos import store
 from apps.repos.paths import BadPath
 from apps.repos.store import Add, Delete, NotFound
 from apps.spaces.commits import commit_files
+from apps.spaces.downloads import accelerated
 from apps.spaces.forms import EditForm, messages_of
 from apps.spaces.models import Space
 from apps.spaces.views.access import context, owner_only, person, readers
@@ -90,9 +91,13 @@ def resolve(request: HttpRequest, space: Space, revision: str, path: str) -> Htt
         size, pieces = store.chunks(space.repository, sha, path)
     except (NotFound, BadPath):
         raise Http404 from None
-    body = _sent(pieces) if request.method == "GET" else _sent(iter(()))
-    response = StreamingHttpResponse(body, content_type=_download_type(path))
-    response["Content-Length"] = str(size)
+    response: HttpResponseBase
+    if request.method == "GET" and (location := accelerated(request, space, sha, path, size)):
+        response = HttpResponse(content_type=_download_type(path), headers={"X-Accel-Redirect": location})
+    else:
+        body = _sent(pieces) if request.method == "GET" else _sent(iter(()))
+        response = StreamingHttpResponse(body, content_type=_download_type(path))
+        response["Content-Length"] = str(size)
     response["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(PurePosixPath(path).name)}"
     response["X-Content-Type-Options"] = "nosniff"
     response["Content-Security-Policy"] = "sandbox; default-src 'none'"
