@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from typing import Protocol
 
 import structlog
@@ -31,6 +32,10 @@ def serve() -> None:
     """Serve the portal and its Spaces at `PORTICO_BIND:PORTICO_PORT` until SIGTERM or SIGINT."""
     from portal.asgi import application
 
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(
+        resource.RLIMIT_NOFILE, (hard, hard)
+    )  # an open stream is two descriptors; the usual 1024 are few
     made = server(application, settings.PORTICO_BIND, settings.PORTICO_PORT)
     log.info("web listens", bind=settings.PORTICO_BIND, port=settings.PORTICO_PORT, server=settings.PORTICO_SERVER)
     made.run()
