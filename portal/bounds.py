@@ -58,7 +58,7 @@ def say_where_from(scope: Any) -> None:
     peer = str(scope["client"][0]) if scope.get("client") else ""
     headers = scope["headers"]
     if h.is_trusted_proxy(peer):
-        scope["client"] = [h.client_address(peer, headers), 0]
+        scope["client"] = (h.client_address(peer, headers), 0)
         if h.get(headers, b"x-forwarded-proto") == b"https":
             scope["scheme"] = "https" if scope["type"] == "http" else "wss"
         return

@@ -228,5 +228,6 @@ def server(application: ASGI3Application, bind: str, port: int) -> Server:
             server_header=False,
             access_log=False,
             log_config=None,
+            log_level="warning",  # it would log addresses with their queries, which may hold a one-time code
         )
     )
