@@ -168,6 +168,8 @@ class Request(WebRequest):
     def handle_reply(self, message: Any) -> None:
         if message["type"] == "http.response.start" and self.channel is not None and not self.finished:
             self.registerProducer(self.flow, True)
+            if (b"connection", b"close") in message.get("headers", ()):
+                self.channel.persistent = False
         super().handle_reply(message)
 
     def handle_exception(self, exception: BaseException) -> None:

@@ -44,6 +44,7 @@ BODY_SECONDS = 60.0
 STALLED_SECONDS = 120.0
 """How long a client may read nothing of what waits for it."""
 KEEP_ALIVE_SECONDS = 75
+VERSIONS = frozenset({"1.1", "1.0"})
 END_SECONDS = 5.0
 
 
@@ -71,8 +72,11 @@ class Outgoing:
             self._held.clear()
 
     def close(self) -> None:
-        self.flush()
         self._protocol.close_after_body()
+
+    def end(self) -> None:
+        self.flush()
+        self._transport.close()
 
 
 class Http(HttpToolsProtocol):
@@ -130,6 +134,8 @@ class Http(HttpToolsProtocol):
         size = len(self.url) + sum([len(name) + len(value) for name, value in self.headers])
         if size > MAX_HEADER_BYTES or len(self.headers) > MAX_HEADERS:
             raise ValueError("too many or too large header fields")
+        if self.parser.get_http_version() not in VERSIONS:
+            raise ValueError("not HTTP/1")
         self._in_head, self._in_body, self._head_bytes = False, True, 0
         super().on_headers_complete()
         if self.cycle is not None:
@@ -146,7 +152,7 @@ class Http(HttpToolsProtocol):
         self._in_body = False
         super().on_message_complete()
         if self._ends:
-            self.transport.close()
+            self._outgoing.end()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -157,9 +163,9 @@ class Http(HttpToolsProtocol):
         """Close once what still comes of the body has come, or after a moment."""
         self._ends = True
         if self._in_body:
-            self.loop.call_later(LINGER_SECONDS, self.transport.close)
+            self.loop.call_later(LINGER_SECONDS, self._outgoing.end)
         else:
-            self.transport.close()
+            self._outgoing.end()
 
     def pause_writing(self) -> None:
         super().pause_writing()

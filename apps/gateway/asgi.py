@@ -82,7 +82,10 @@ class Gateway:
         try:
             request = read(scope)
         except h.BadHeaders as error:
-            await HostAnswer(send, "GET", wants_html=False).page(pages.bad_request(str(error)))
+            # What follows on the connection may be the rest of what could not be understood.
+            await HostAnswer(send, "GET", wants_html=False).page(
+                pages.bad_request(str(error)), [(b"connection", b"close")]
+            )
             return
         answer: HostAnswer | DataAnswer
         if request.prefix:

@@ -91,10 +91,14 @@ def is_space_host(host: str) -> bool:
 
 
 def is_for_gateway(scope: Scope) -> bool:
-    """Whether the gateway answers this: a host under the Spaces' domain, or `/run/...` on the portal's."""
+    """Whether the gateway answers this: a host under the Spaces' domain, or `/run/...` on the portal's. It also refuses
+    what does not say one host, which Django would take for its own (RFC 9112, section 3.2)."""
     if scope["type"] not in ("http", "websocket"):
         return False
-    if any(k == b"host" and is_space_host(v.decode("latin-1").strip().lower()) for k, v in scope["headers"]):
+    hosts = [value for name, value in scope["headers"] if name == b"host"]
+    if len(hosts) != 1:
+        return bool(hosts) or scope["http_version"] == "1.1"
+    if is_space_host(hosts[0].decode("latin-1").strip().lower()):
         return True
     return _raw_path(scope).startswith(b"/run/")
 
