@@ -48,6 +48,9 @@ if len(str(PORTICO_RUN)) > 80:  # unix(7): a socket's path has at most 107 bytes
 PORTICO_RUN.mkdir(parents=True, exist_ok=True, mode=0o700)
 PORTICO_PORT = env.int("PORTICO_PORT", default=8000)
 PORTICO_BIND = env.str("PORTICO_BIND", default="127.0.0.1")
+PORTICO_SERVER = env.str("PORTICO_SERVER", default="uvicorn")
+if PORTICO_SERVER not in ("daphne", "uvicorn"):
+    raise ImproperlyConfigured(f"PORTICO_SERVER is {PORTICO_SERVER!r}: it must be daphne or uvicorn.")
 PORTICO_URL = env.str("PORTICO_URL", default=f"http://localhost:{PORTICO_PORT}").rstrip("/")
 PORTICO_SPACES_DOMAIN = env.str("PORTICO_SPACES_DOMAIN", default="spaces.localhost").lower()
 PORTICO_ADMIN = env.str("PORTICO_ADMIN", default="")

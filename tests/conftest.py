@@ -16,6 +16,8 @@ import pytest
 from django.conf import settings
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Playwright
+
     from tests.running_agent import RunningAgent
 
 DATA = Path(tempfile.mkdtemp(prefix="portico-test-"))
@@ -44,6 +46,15 @@ def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: N
 
     if connection.vendor == "sqlite":
         connection.settings_dict["TEST"]["NAME"] = str(DATA / "portico.sqlite3")
+
+
+@pytest.fixture(scope="session")
+def playwright() -> Iterator[Playwright]:
+    """One for all that drive a browser: there cannot be two in a process."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as started:
+        yield started
 
 
 @pytest.fixture(scope="session")

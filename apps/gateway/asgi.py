@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
+from threading import get_ident
 from urllib.parse import parse_qsl
-from weakref import WeakKeyDictionary
 
 import structlog
 from asgiref.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope, Scope, WebSocketScope
@@ -22,7 +21,7 @@ from django.db.utils import Error as DatabaseError
 from apps.gateway import access, affinity, cors, framed, pages
 from apps.gateway import headers as h
 from apps.gateway.answers import Answer, Answered, DataAnswer, HostAnswer
-from apps.gateway.bodies import Body, BodyTooLarge, ClientGone
+from apps.gateway.bodies import Body, BodyTooLarge
 from apps.gateway.exchanges import Exchange, Exchanges, TooManyOpen
 from apps.gateway.proxy import BrokenAnswer, proxy_http
 from apps.gateway.requests import Request, is_for_gateway, is_web_origin, read
@@ -69,17 +68,17 @@ NotAwake = (StartRefused, TooManyWaiting, TimeoutError)
 class Gateway:
     """The gateway of one event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
         self.routes = Routes()
         self.workers = Workers()
         self.rights = access.Rights()
-        self.exchanges = Exchanges()
+        self.exchanges = Exchanges(loop)
         self.watch = Watch(self.routes, self.workers, self.rights, self.exchanges)
 
     async def http(self, scope: HTTPScope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         """Serve one HTTP request."""
         self.watch.start()
-        body = Body(receive, settings.PORTICO_MAX_FILE_BYTES)
         try:
             request = read(scope)
         except h.BadHeaders as error:
@@ -96,28 +95,31 @@ class Gateway:
                 third_party=framed.is_third_party(request),
                 framed_page=framed.is_framed_page(request),
             )
-        async with _until_gone(body) as gone:
-            try:
-                await self._http(request, answer, body)
-            except (Answered, ClientGone):
-                return
-            except BodyTooLarge:
-                await _say(answer, pages.too_large(settings.PORTICO_MAX_FILE_BYTES))
-            except (DatabaseError, AgentUnavailable) as error:
-                log.error("gateway cannot answer", error=repr(error))
-                await _say(answer, pages.unavailable())
-            except BrokenAnswer as error:
-                log.info("app broke off its answer", host=request.host, error=str(error))
-                await _abort(scope, send)
-            except asyncio.CancelledError:
-                if gone.is_set():
-                    return
+        body = Body(receive, settings.PORTICO_MAX_FILE_BYTES, self.loop)
+        try:
+            await self._http(request, answer, body)
+        except Answered:
+            return
+        except BodyTooLarge:
+            await _say(answer, pages.too_large(settings.PORTICO_MAX_FILE_BYTES))
+        except (DatabaseError, AgentUnavailable) as error:
+            log.error("gateway cannot answer", error=repr(error))
+            await _say(answer, pages.unavailable())
+        except BrokenAnswer as error:
+            log.info("app broke off its answer", host=request.host, error=str(error))
+            await _abort(scope, send)
+        except asyncio.CancelledError:
+            if not body.gone:
                 raise
-            except Exception:
-                log.exception("gateway failed", host=request.host)
-                if answer.started:
-                    await _abort(scope, send)
-                await _say(answer, pages.internal_error())
+        except Exception:
+            log.exception("gateway failed", host=request.host)
+            if answer.started:
+                await _abort(scope, send)
+            await _say(answer, pages.internal_error())
+        finally:
+            body.stop()
+            if body.gone:
+                _uncancel()
 
     async def _http(self, request: Request, answer: HostAnswer | DataAnswer, body: Body) -> None:
         if _declared_length(request) > settings.PORTICO_MAX_FILE_BYTES:
@@ -147,10 +149,14 @@ class Gateway:
             await answer.whole(200, framed.STORAGE_HEADERS, framed.STORAGE_SCRIPT)
             return
         try:
-            with self.exchanges.open(route, visitor.user_id, visitor.session) as exchange:
-                await self._serve(request, answer, body, route=route, visitor=visitor, exchange=exchange)
+            exchange = self.exchanges.open(route, visitor.user_id, visitor.session)
         except TooManyOpen:
             await answer.page(pages.too_busy())
+            return
+        try:
+            await self._serve(request, answer, body, route=route, visitor=visitor, exchange=exchange)
+        finally:
+            self.exchanges.close(exchange)
 
     async def _serve(
         self, request: Request, answer: Answer, body: Body, *, route: Route, visitor: Visitor, exchange: Exchange
@@ -196,7 +202,7 @@ class Gateway:
         owner: int | None = None
         drop: set[bytes] = set()
         for name in h.TOKEN_HEADERS:
-            value = h.get(request.headers, name)
+            value = request.first.get(name)
             token = h.bearer(value) if value else None
             if token and (found := await self.rights.token(token)).ours:
                 owner = owner or found.user_id
@@ -241,17 +247,19 @@ class Gateway:
             if route.withheld or route.sdk == SDK.STATIC or not _may_connect(request, route, visitor):
                 await close(send, POLICY)
                 return
-            with self.exchanges.open(route, visitor.user_id, visitor.session) as exchange:
-                try:
-                    pool = affinity.choose(await self._awake(route, WAKE_SECONDS), request)
-                    await proxy_websocket(
-                        scope, receive, send, request, route=route, workers=self.workers, pool=pool, drop=visitor.drop
-                    )
-                except asyncio.CancelledError:
-                    if exchange.verdict is None:
-                        raise
-                    _uncancel()
-                    await close(send, POLICY, exchange.verdict.title)
+            exchange = self.exchanges.open(route, visitor.user_id, visitor.session)
+            try:
+                pool = affinity.choose(await self._awake(route, WAKE_SECONDS), request)
+                await proxy_websocket(
+                    scope, receive, send, request, route=route, workers=self.workers, pool=pool, drop=visitor.drop
+                )
+            except asyncio.CancelledError:
+                if exchange.verdict is None:
+                    raise
+                _uncancel()
+                await close(send, POLICY, exchange.verdict.title)
+            finally:
+                self.exchanges.close(exchange)
         except h.BadHeaders:
             await close(send, POLICY)
         except (TooManyOpen, *NotAwake):
@@ -287,7 +295,7 @@ def _label(request: Request) -> str | None:
 
 
 def _declared_length(request: Request) -> int:
-    return int(h.get(request.headers, b"content-length") or 0)
+    return int(request.first.get(b"content-length", 0))
 
 
 def _without_code(query: bytes) -> tuple[bytes, str | None]:
@@ -295,26 +303,6 @@ def _without_code(query: bytes) -> tuple[bytes, str | None]:
     kept = [part for part in query.split(b"&") if not part.startswith(b"__sign=")]
     code = dict(parse_qsl(query.decode("latin-1"))).get("__sign")
     return b"&".join(kept), code
-
-
-@asynccontextmanager
-async def _until_gone(body: Body) -> AsyncIterator[asyncio.Event]:
-    """Cancel what happens within when the client goes away; the event says that it did."""
-    task, gone = asyncio.current_task(), asyncio.Event()
-    assert task is not None
-
-    async def watch() -> None:
-        await body.pump()
-        gone.set()
-        task.cancel()
-
-    watcher = asyncio.create_task(watch())
-    try:
-        yield gone
-    finally:
-        watcher.cancel()
-        if gone.is_set():
-            _uncancel()
 
 
 def _uncancel() -> None:
@@ -337,15 +325,16 @@ async def _abort(scope: HTTPScope, send: ASGISendCallable) -> None:
     raise BrokenAnswer("the answer is incomplete")  # what ASGI servers close the connection for
 
 
-_gateways: WeakKeyDictionary[asyncio.AbstractEventLoop, Gateway] = WeakKeyDictionary()
+_gateways: dict[int, Gateway] = {}
+"""By thread: one loop runs in each, and to ask which takes a system call."""
 
 
 def current() -> Gateway:
     """The gateway of the running event loop."""
-    loop = asyncio.get_running_loop()
-    if loop not in _gateways:
-        _gateways[loop] = Gateway()
-    return _gateways[loop]
+    found = _gateways.get(get_ident())
+    if found is None or not found.loop.is_running():
+        found = _gateways[get_ident()] = Gateway(asyncio.get_running_loop())
+    return found
 
 
 async def gateway(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
@@ -358,5 +347,5 @@ async def gateway(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCall
 
 async def shut_down() -> None:
     """Close the running loop's connections and tasks."""
-    if found := _gateways.pop(asyncio.get_running_loop(), None):
+    if found := _gateways.pop(get_ident(), None):
         await found.close()

@@ -8,64 +8,84 @@ from collections.abc import AsyncIterator
 from asgiref.typing import ASGIReceiveCallable
 
 CHUNKS_AHEAD = 2
+WATCH_AFTER_SECONDS = 0.05
+"""How long a request without a body goes on before anybody looks whether its client is still there."""
 
 
 class BodyTooLarge(Exception):
     """The body is larger than the limit."""
 
 
-class ClientGone(Exception):
-    """The client closed the connection in the middle of its body."""
-
-
 class Body:
-    """Reads ASGI's `receive` in a task of its own, a little ahead of the app, so that a disconnect is noticed
-    whatever the app is doing.
+    """A request's body, read in a task of its own a little ahead of the app, which notices a disconnect whatever the
+    app is doing. Most requests have no body and are answered before anybody goes away, so that task is started when the
+    body is asked for, or after a moment.
 
     Args:
         receive: ASGI's.
         limit: bytes; `BodyTooLarge` beyond.
+        loop: the running one.
+
+    Attributes:
+        begun: whether the app was given any of it: then the request cannot be repeated.
+        gone: the client went away, and the task that made this was cancelled for it.
     """
 
-    def __init__(self, receive: ASGIReceiveCallable, limit: int) -> None:
+    __slots__ = ("_chunks", "_limit", "_pump", "_receive", "_task", "_timer", "begun", "gone")
+
+    def __init__(self, receive: ASGIReceiveCallable, limit: int, loop: asyncio.AbstractEventLoop) -> None:
         self._receive = receive
         self._limit = limit
-        self._chunks: asyncio.Queue[bytes | Exception | None] = asyncio.Queue(CHUNKS_AHEAD)
-        self.begun = False
-        """Whether the app was given any of it: then the request cannot be repeated."""
+        self._chunks: asyncio.Queue[bytes | Exception | None] | None = None
+        self._task = asyncio.current_task(loop)
+        self._pump: asyncio.Task[None] | None = None
+        self._timer = loop.call_later(WATCH_AFTER_SECONDS, self._start)
+        self.begun = self.gone = False
 
-    async def pump(self) -> None:
-        """Read until the client has gone; returns then."""
+    def _start(self) -> asyncio.Queue[bytes | Exception | None]:
+        if self._chunks is None:
+            self._chunks = asyncio.Queue(CHUNKS_AHEAD)
+            self._pump = asyncio.create_task(self._read(self._chunks))
+        return self._chunks
+
+    def stop(self) -> None:
+        """Read no more, and notice nothing any more."""
+        self._timer.cancel()
+        if self._pump is not None:
+            self._pump.cancel()
+
+    async def _read(self, chunks: asyncio.Queue[bytes | Exception | None]) -> None:
         size, complete = 0, False
         while True:
             message = await self._receive()
             if message["type"] == "http.disconnect":
-                if not complete:
-                    await self._chunks.put(ClientGone())
-                return
+                break
             if complete or message["type"] != "http.request":
                 continue
             chunk = message.get("body", b"")
             size += len(chunk)
             if size > self._limit:
-                await self._chunks.put(BodyTooLarge())
+                await chunks.put(BodyTooLarge())
                 complete = True
                 continue
             if chunk:
-                await self._chunks.put(chunk)
+                await chunks.put(chunk)
             if not message.get("more_body", False):
                 complete = True
-                await self._chunks.put(None)
+                await chunks.put(None)
+        self.gone = True
+        assert self._task is not None
+        self._task.cancel()
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body, once.
 
         Raises:
             BodyTooLarge: more than the limit arrived.
-            ClientGone: it will never be complete.
         """
         self.begun = True
-        while (chunk := await self._chunks.get()) is not None:
+        chunks = self._start()
+        while (chunk := await chunks.get()) is not None:
             if isinstance(chunk, Exception):
                 raise chunk
             yield chunk

@@ -7,8 +7,6 @@ use), and a takedown, which ends what is open.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from apps.gateway.pages import Page
@@ -48,35 +46,37 @@ class Exchange:
 class Exchanges:
     """The open exchanges of one event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
         self._open: dict[int, set[Exchange]] = {}
         self._touched: set[int] = set()
         self.woken = asyncio.Event()
         """Set when a Space that had no open request gets one."""
 
-    @contextmanager
-    def open(self, route: Route, user_id: int | None, session: str) -> Iterator[Exchange]:
-        """Register the running task as an exchange for as long as the context lasts.
+    def open(self, route: Route, user_id: int | None, session: str) -> Exchange:
+        """Register the running task as an exchange, until `close`.
 
         Raises:
             TooManyOpen: the limit per Space is reached.
         """
-        task = asyncio.current_task()
+        task = asyncio.current_task(self._loop)
         assert task is not None
-        of_space = self._open.setdefault(route.space_id, set())
-        if len(of_space) >= MAX_OPEN_PER_SPACE:
+        of_space = self._open.get(route.space_id)
+        if of_space is None:
+            of_space = self._open[route.space_id] = set()
+            self.woken.set()
+        elif len(of_space) >= MAX_OPEN_PER_SPACE:
             raise TooManyOpen
         exchange = Exchange(route, user_id, session, task)
         of_space.add(exchange)
         self._touched.add(route.space_id)
-        if len(of_space) == 1:
-            self.woken.set()
-        try:
-            yield exchange
-        finally:
-            of_space.discard(exchange)
-            if not of_space and self._open.get(route.space_id) is of_space:
-                del self._open[route.space_id]
+        return exchange
+
+    def close(self, exchange: Exchange) -> None:
+        of_space = self._open[exchange.route.space_id]
+        of_space.discard(exchange)
+        if not of_space:
+            del self._open[exchange.route.space_id]
 
     def spaces(self) -> list[int]:
         return list(self._open)

@@ -17,6 +17,16 @@ MAX_COUNT = 200
 MAX_BYTES = 64 * 1024
 
 TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+LENGTH = re.compile(rb"[0-9]{1,18}")
+COMMON = frozenset(
+    b"accept accept-encoding accept-language accept-ranges access-control-allow-origin authorization cache-control "
+    b"connection content-encoding content-length content-security-policy content-type cookie date dnt etag expires "
+    b"host if-modified-since if-none-match last-modified location origin pragma priority range referer sec-ch-ua "
+    b"sec-ch-ua-mobile sec-ch-ua-platform sec-fetch-dest sec-fetch-mode sec-fetch-site sec-fetch-user server "
+    b"set-cookie transfer-encoding upgrade-insecure-requests user-agent vary x-forwarded-for x-forwarded-host "
+    b"x-forwarded-proto x-requested-with".split()
+)
+"""Names that need no second look."""
 FORBIDDEN_IN_VALUE = re.compile(rb"[\x00\r\n]")
 
 HOP_BY_HOP = frozenset(
@@ -47,8 +57,12 @@ OURS_IN_RESPONSES = frozenset(
         b"x-sendfile",
     }
 )
+NOT_PASSED_BACK = HOP_BY_HOP | OURS_IN_RESPONSES
 PREFIXES_OURS_IN_RESPONSES = (b"access-control-", b"x-accel-")
 """CORS is the gateway's to decide; `X-Accel-Redirect` would make an nginx in front serve its own files."""
+
+NOT_PASSED_ON = HOP_BY_HOP | OURS_IN_REQUESTS | {b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"}
+OURS_BY_PREFIX = (b"x-forwarded-", b"x-accel-")
 
 ACCESS_COOKIE = "__Host-portico_access" if settings.PORTICO_SCHEME == "https" else "portico_access"
 WORKER_COOKIE = "__Host-portico_worker" if settings.PORTICO_SCHEME == "https" else "portico_worker"
@@ -67,39 +81,58 @@ def get(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes | None:
     return next((value for key, value in headers if key == name), None)
 
 
-def check(headers: Headers) -> None:
+def check(headers: Headers) -> dict[bytes, bytes]:
     """Refuse what is too much, malformed, or may mean different things to two parsers.
 
+    Returns:
+        The first value of each header.
+
     Raises:
         BadHeaders: with the reason.
     """
-    if len(headers) > MAX_COUNT or sum(len(k) + len(v) for k, v in headers) > MAX_BYTES:
-        raise BadHeaders("too many or too large header fields")
+    first: dict[bytes, bytes] = {}
+    size = 0
     for name, value in headers:
-        if not TOKEN.fullmatch(name) or FORBIDDEN_IN_VALUE.search(value):
+        size += len(name) + len(value)
+        if (name not in COMMON and not TOKEN.fullmatch(name)) or FORBIDDEN_IN_VALUE.search(value):
             raise BadHeaders("malformed header field")
+        first.setdefault(name, value)
+    if len(headers) > MAX_COUNT or size > MAX_BYTES:
+        raise BadHeaders("too many or too large header fields")
+    return first
 
 
-def check_framing(headers: Headers) -> None:
+def check_framing(headers: Headers, first: dict[bytes, bytes]) -> None:
     """Refuse request framing that could be used for smuggling (RFC 9112, section 6.3).
 
+    Args:
+        headers, first: as `check` took and gave them.
+
     Raises:
         BadHeaders: with the reason.
     """
-    lengths = [v for k, v in headers if k == b"content-length"]
-    codings = [v.strip().lower() for k, v in headers if k == b"transfer-encoding"]
-    if len(lengths) > 1 or (lengths and not re.fullmatch(rb"[0-9]{1,18}", lengths[0])):
-        raise BadHeaders("malformed or repeated Content-Length")
-    if codings and (lengths or codings != [b"chunked"]):
-        raise BadHeaders("Transfer-Encoding that cannot be followed")
-    if sum(k == b"host" for k, _ in headers) != 1:
+    length, coding = first.get(b"content-length"), first.get(b"transfer-encoding")
+    if b"host" not in first or (len(first) != len(headers) and _count(headers, b"host") != 1):
         raise BadHeaders("exactly one Host is needed")
+    if length is not None and (not LENGTH.fullmatch(length) or _count(headers, b"content-length") != 1):
+        raise BadHeaders("malformed or repeated Content-Length")
+    if coding is None:
+        return
+    if length is not None or coding.strip().lower() != b"chunked" or _count(headers, b"transfer-encoding") != 1:
+        raise BadHeaders("Transfer-Encoding that cannot be followed")
+
+
+def _count(headers: Headers, name: bytes) -> int:
+    return sum(key == name for key, _ in headers)
 
 
 def _named_by_connection(headers: Headers) -> set[bytes]:
-    return {
-        token.strip().lower() for name, value in headers if name == b"connection" for token in value.split(b",")
-    }  # fmt: skip
+    named: set[bytes] = set()
+    for name, value in headers:
+        if name == b"connection":
+            named.update(token.strip().lower() for token in value.split(b","))
+    named.discard(b"content-length")  # a body whose length is taken away would be read as another request
+    return named
 
 
 def without_cookies(value: bytes, names: frozenset[bytes] = PRIVATE_COOKIES) -> bytes:
@@ -142,7 +175,7 @@ def bearer(value: bytes) -> str | None:
     return token.decode("latin-1")
 
 
-def for_upstream(headers: Headers, *, drop: Iterable[bytes] = (), websocket: bool = False) -> Headers:
+def for_upstream(headers: Headers, *, drop: frozenset[bytes] = frozenset(), websocket: bool = False) -> Headers:
     """The request's end-to-end headers, without ours; `Host` and what we add ourselves follow separately.
 
     Args:
@@ -150,10 +183,12 @@ def for_upstream(headers: Headers, *, drop: Iterable[bytes] = (), websocket: boo
         drop: further names, as the header that carried one of our tokens.
         websocket: drop the handshake's own headers too.
     """
-    dropped = HOP_BY_HOP | OURS_IN_REQUESTS | _named_by_connection(headers) | set(drop)
+    named = _named_by_connection(headers)
     kept: Headers = []
     for name, value in headers:
-        if name in dropped or name.startswith((b"x-forwarded-", b"x-accel-")) or b"_" in name:
+        if name in NOT_PASSED_ON or name in named or name in drop:
+            continue
+        if name not in COMMON and (name.startswith(OURS_BY_PREFIX) or b"_" in name):
             continue
         if websocket and name.startswith(b"sec-websocket-"):
             continue
@@ -193,10 +228,10 @@ def from_upstream(raw: Iterable[tuple[bytes, bytes]]) -> Headers:
     """
     headers = [(name.lower(), value.strip(b" \t")) for name, value in raw]
     check(headers)
-    dropped = HOP_BY_HOP | OURS_IN_RESPONSES | _named_by_connection(headers)
+    named = _named_by_connection(headers)
     kept: Headers = []
     for name, value in headers:
-        if name in dropped or name.startswith(PREFIXES_OURS_IN_RESPONSES):
+        if name in NOT_PASSED_BACK or name in named or name.startswith(PREFIXES_OURS_IN_RESPONSES):
             continue
         passed: bytes | None = value
         if name == b"set-cookie":

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import aiohttp
 import structlog
-from multidict import CIMultiDict
 from yarl import URL
 
 from apps.gateway import affinity, framed, pages
 from apps.gateway import headers as h
 from apps.gateway.answers import Answer
-from apps.gateway.bodies import Body, BodyTooLarge, ClientGone
+from apps.gateway.bodies import Body
 from apps.gateway.requests import IDEMPOTENT_METHODS, Request
 from apps.gateway.routes import Route
+from apps.gateway.upstream import Connection, UpstreamError
 from apps.gateway.workers import NoSocket, Pool, Workers
 from apps.runtime.client import AgentUnavailable
 from apps.spaces.models import SDK
@@ -25,6 +23,7 @@ log = structlog.get_logger(__name__)
 
 HEAD_SECONDS = 900.0
 """How long an app may take until its answer begins."""
+CONDITIONAL = frozenset({b"accept-encoding", b"if-none-match", b"if-modified-since", b"range"})
 
 
 class BrokenAnswer(Exception):
@@ -32,55 +31,50 @@ class BrokenAnswer(Exception):
     does not take what came for the whole."""
 
 
-def upstream_headers(request: Request, route: Route, drop: frozenset[bytes]) -> CIMultiDict[str]:
+def upstream_headers(request: Request, route: Route, drop: frozenset[bytes]) -> h.Headers:
     """What the app gets: the visitor's end-to-end headers, and ours that say who asks and under which address.
 
     Gradio builds its absolute addresses from `X-Forwarded-Host` and `-Proto`, and takes a path after the host as
     the root it is mounted at. uvicorn believes `X-Forwarded-For` from loopback, which is where we come from.
     """
+    host = request.host.encode("latin-1")
     passed = h.for_upstream(request.headers, drop=drop, websocket=request.kind == "websocket")
+    headers = [
+        (b"Host", host),
+        *passed,
+        (b"X-Forwarded-For", request.client.encode()),
+        (b"X-Forwarded-Proto", request.scheme.encode()),
+    ]
     if request.prefix:
-        passed = [(k, v) for k, v in passed if k != b"cookie"]
-    headers = CIMultiDict((k.decode("latin-1"), v.decode("latin-1")) for k, v in passed)
-    headers["Host"] = request.host
-    headers["X-Forwarded-For"] = request.client
-    headers["X-Forwarded-Proto"] = request.scheme
-    headers["X-Forwarded-Host"] = request.host
-    if request.prefix:
-        headers["X-Forwarded-Prefix"] = request.prefix
-        if route.sdk == SDK.GRADIO:
-            headers["X-Forwarded-Host"] = request.host + request.prefix
+        prefix = request.prefix.encode()
+        headers = [(k, v) for k, v in headers if k != b"cookie"]
+        headers.append((b"X-Forwarded-Prefix", prefix))
+        headers.append((b"X-Forwarded-Host", host + prefix if route.sdk == SDK.GRADIO else host))
+    else:
+        headers.append((b"X-Forwarded-Host", host))
     if framed.is_framed_page(request):
-        headers["Accept-Encoding"] = "identity"
-        for name in ("If-None-Match", "If-Modified-Since", "Range"):
-            headers.popall(name, None)
+        headers = [(k, v) for k, v in headers if k not in CONDITIONAL]
+        headers.append((b"Accept-Encoding", b"identity"))
     return headers
 
 
 def upstream_url(request: Request, pool: Pool) -> URL:
     """The address inside the worker, percent-encoded exactly as the visitor's."""
-    target = pool.base.encode() + request.path + (b"?" + request.query if request.query else b"")
+    target = pool.base.encode() + _target(request)
     return URL(target.decode("ascii"), encoded=True)
 
 
-@asynccontextmanager
-async def _ask(
-    request: Request, pool: Pool, headers: CIMultiDict[str], body: Body
-) -> AsyncIterator[aiohttp.ClientResponse]:
-    async with pool.use():
-        async with asyncio.timeout(HEAD_SECONDS):
-            response = await pool.session.request(
-                request.method,
-                upstream_url(request, pool),
-                headers=headers,
-                data=body.chunks() if request.expects_body else None,
-                allow_redirects=False,
-            )
-        pool.release()
-        try:
-            yield response
-        finally:
-            response.release()  # closes the connection unless the answer was read to its end
+def _target(request: Request) -> bytes:
+    return request.path + b"?" + request.query if request.query else request.path
+
+
+def _head(request: Request, headers: h.Headers, *, chunked: bool) -> bytes:
+    """A request line and headers as they go to the app (RFC 9112, section 3)."""
+    parts = [request.method.encode("ascii"), b" ", _target(request), b" HTTP/1.1\r\n"]
+    for name, value in headers:
+        parts += (name, b": ", value, b"\r\n")
+    parts.append(b"Transfer-Encoding: chunked\r\n\r\n" if chunked else b"\r\n")
+    return b"".join(parts)
 
 
 async def proxy_http(
@@ -103,34 +97,49 @@ async def proxy_http(
 
     Raises:
         BrokenAnswer: the app broke off in the middle.
+        BodyTooLarge: the body grew beyond its limit on its way.
         apps.runtime.client.StartRefused, AgentUnavailable, TimeoutError: as `Workers.find`.
     """
-    headers = upstream_headers(request, route, drop)
+    has_body = request.expects_body
+    chunked = has_body and b"content-length" not in request.first
+    head = _head(request, upstream_headers(request, route, drop), chunked=chunked)
     for attempt in (1, 2):
+        pool.begin()
         try:
-            async with _ask(request, pool, headers, body) as response:
-                await _pass_back(response, answer)
+            connection = await pool.connection(sure=request.method not in IDEMPOTENT_METHODS)
+            sender = None
+            try:
+                connection.begin(request.method, head)
+                if has_body:
+                    sender = asyncio.create_task(connection.send_body(body.chunks(), chunked=chunked))
+                await _pass_back(connection, answer)
+            finally:
+                if sender is not None and not sender.done():
+                    sender.cancel()
+                    connection.reusable = False
+                pool.put_back(connection)
             return
-        except (aiohttp.ClientError, NoSocket, AgentUnavailable) as error:
+        except (UpstreamError, NoSocket, AgentUnavailable) as error:
             if answer.started:
                 raise BrokenAnswer(str(error)) from error
             gone = give_up(error, workers, route, pool)
             if attempt == 2 and isinstance(error, AgentUnavailable):
                 raise
             if attempt == 2 or not _may_repeat(error, request, body):
-                reason = error.__cause__
-                if isinstance(reason, BodyTooLarge | ClientGone):
-                    raise reason from None
                 log.info("app did not answer", space=route.slug, error=repr(error))
                 await answer.page(pages.bad_gateway())
                 return
-            if gone:
-                pool = affinity.choose(await workers.find(route), request)
-        except TimeoutError:
-            if answer.started:
-                raise
+        except AnswerTooLate:
             await answer.page(pages.gateway_timeout())
             return
+        finally:
+            pool.end()
+        if gone:
+            pool = affinity.choose(await workers.find(route), request)
+
+
+class AnswerTooLate(Exception):
+    """The app's answer did not begin within `HEAD_SECONDS`."""
 
 
 def give_up(error: Exception, workers: Workers, route: Route, pool: Pool) -> bool:
@@ -147,6 +156,8 @@ def give_up(error: Exception, workers: Workers, route: Route, pool: Pool) -> boo
 
 
 def _never_arrived(error: Exception) -> bool:
+    if isinstance(error, UpstreamError):
+        return not error.arrived
     return isinstance(error, aiohttp.ClientConnectorError | NoSocket | AgentUnavailable)
 
 
@@ -154,17 +165,24 @@ def _may_repeat(error: Exception, request: Request, body: Body) -> bool:
     return not body.begun and (_never_arrived(error) or request.method in IDEMPOTENT_METHODS)
 
 
-async def _pass_back(response: aiohttp.ClientResponse, answer: Answer) -> None:
+async def _pass_back(connection: Connection, answer: Answer) -> None:
+    timer = connection.loop.call_later(HEAD_SECONDS, connection.give_up, AnswerTooLate())
     try:
-        headers = h.from_upstream(response.raw_headers)
+        await connection.head()
+    finally:
+        timer.cancel()
+    try:
+        headers = h.from_upstream(connection.headers)
     except h.BadHeaders:
+        connection.reusable = False
         await answer.page(pages.bad_gateway())
         return
-    await answer.start(response.status, headers)
-    if answer.method == "HEAD" or response.status in (204, 304):
+    status = connection.status
+    await answer.start(status, headers)
+    if answer.method == "HEAD" or status in (204, 304):
         await answer.body(b"", more=False)
         return
-    async for chunk in response.content.iter_any():
-        await answer.body(chunk, more=not response.content.at_eof())
+    while chunk := await connection.chunk():
+        await answer.body(chunk, more=not connection.complete)
     if not answer.complete:
         await answer.body(b"", more=False)

@@ -16,6 +16,7 @@ from apps.gateway.routes import Key
 LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 RUN = re.compile(rb"/run/([A-Za-z0-9._-]{1,39})/([A-Za-z0-9._-]{1,96})(/.*)?", re.DOTALL)
 TARGET = re.compile(rb"/[\x21-\x7e]*")
+QUERY = re.compile(rb"[\x21-\x7e]*")
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 
@@ -33,6 +34,7 @@ class Request:
         path: what the app is asked, percent-encoded as it came.
         query: without `?`.
         headers: lower-case names.
+        first: the first value of each header.
         client: the visitor's own address.
         scheme: `http` or `https`, as the visitor uses it.
         origin: the `Origin` header.
@@ -47,6 +49,7 @@ class Request:
     path: bytes
     query: bytes
     headers: h.Headers
+    first: dict[bytes, bytes]
     client: str
     scheme: str
     origin: bytes | None
@@ -61,20 +64,16 @@ class Request:
         """Whether a browser shows the answer as a page."""
         if self.prefix or self.method not in SAFE_METHODS:
             return False
-        mode = h.get(self.headers, b"sec-fetch-mode")
-        return mode == b"navigate" if mode else b"text/html" in (h.get(self.headers, b"accept") or b"")
+        mode = self.first.get(b"sec-fetch-mode")
+        return mode == b"navigate" if mode else b"text/html" in self.first.get(b"accept", b"")
 
     @property
     def is_preflight(self) -> bool:
-        return (
-            self.method == "OPTIONS"
-            and self.origin is not None
-            and h.get(self.headers, b"access-control-request-method") is not None
-        )
+        return self.method == "OPTIONS" and self.origin is not None and b"access-control-request-method" in self.first
 
     @property
     def expects_body(self) -> bool:
-        return any(k == b"transfer-encoding" or (k == b"content-length" and v != b"0") for k, v in self.headers)
+        return b"transfer-encoding" in self.first or self.first.get(b"content-length", b"0") != b"0"
 
 
 def host_of(scope: HTTPScope | WebSocketScope) -> str:
@@ -111,10 +110,11 @@ def read(scope: HTTPScope | WebSocketScope) -> Request:
         apps.gateway.headers.BadHeaders: it cannot be passed on; the text says why.
     """
     headers = [(name.lower(), value) for name, value in scope["headers"]]
-    h.check(headers)
-    h.check_framing(headers)
-    path, query, host = _raw_path(scope), scope["query_string"], host_of(scope)
-    if not TARGET.fullmatch(path) or (query and not re.fullmatch(rb"[\x21-\x7e]*", query)):
+    first = h.check(headers)
+    h.check_framing(headers, first)
+    path, query = _raw_path(scope), scope["query_string"]
+    host = first[b"host"].decode("latin-1").strip().lower()
+    if not TARGET.fullmatch(path) or (query and not QUERY.fullmatch(query)):
         raise h.BadHeaders("malformed request target")
     key, prefix = _key(host, path)
     if prefix:
@@ -131,9 +131,10 @@ def read(scope: HTTPScope | WebSocketScope) -> Request:
         path=path,
         query=query,
         headers=headers,
+        first=first,
         client=h.client_address(address, headers),
         scheme="https" if secure else "http",
-        origin=h.get(headers, b"origin"),
+        origin=first.get(b"origin"),
     )
 
 

@@ -6,11 +6,11 @@ Each direction awaits the other side's writing before it reads on, so a slow rea
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
 
 import aiohttp
 import structlog
 from asgiref.typing import ASGIReceiveCallable, ASGISendCallable, WebSocketScope
+from multidict import CIMultiDict
 
 from apps.gateway import affinity
 from apps.gateway.proxy import give_up, upstream_headers, upstream_url
@@ -58,34 +58,36 @@ async def proxy_websocket(
     Raises:
         apps.runtime.client.StartRefused, AgentUnavailable, TimeoutError: as `Workers.find`.
     """
+    headers = CIMultiDict(
+        (name.decode("latin-1"), value.decode("latin-1")) for name, value in upstream_headers(request, route, drop)
+    )
     for attempt in (1, 2):
-        async with AsyncExitStack() as stack:
-            try:
-                await stack.enter_async_context(pool.use())
-                async with asyncio.timeout(HANDSHAKE_SECONDS):
-                    upstream = await pool.session.ws_connect(
-                        upstream_url(request, pool),
-                        headers=upstream_headers(request, route, drop),
-                        protocols=tuple(scope["subprotocols"]),
-                        max_msg_size=MAX_MESSAGE_BYTES,
-                        autoping=True,
-                        compress=0,
-                    )
-            except (aiohttp.WSServerHandshakeError, TimeoutError) as error:
-                log.info("app refused a websocket", space=route.slug, error=str(error))
-                await close(send, POLICY)
+        pool.begin()
+        try:
+            async with asyncio.timeout(HANDSHAKE_SECONDS):
+                upstream = await pool.websocket(
+                    upstream_url(request, pool),
+                    headers=headers,
+                    protocols=tuple(scope["subprotocols"]),
+                    max_msg_size=MAX_MESSAGE_BYTES,
+                    autoping=True,
+                    compress=0,
+                )
+            await send({"type": "websocket.accept", "subprotocol": upstream.protocol, "headers": []})
+            await _pass_both_ways(receive, send, upstream)
+            return
+        except (aiohttp.WSServerHandshakeError, TimeoutError) as error:
+            log.info("app refused a websocket", space=route.slug, error=str(error))
+            await close(send, POLICY)
+            return
+        except (aiohttp.ClientError, NoSocket, AgentUnavailable) as error:
+            gone = give_up(error, workers, route, pool)
+            if attempt == 2:
+                log.info("app did not answer a websocket", space=route.slug, error=repr(error))
+                await close(send, TRY_AGAIN)
                 return
-            except (aiohttp.ClientError, NoSocket, AgentUnavailable) as error:
-                gone = give_up(error, workers, route, pool)
-                if attempt == 2:
-                    log.info("app did not answer a websocket", space=route.slug, error=repr(error))
-                    await close(send, TRY_AGAIN)
-                    return
-            else:
-                pool.release()
-                await send({"type": "websocket.accept", "subprotocol": upstream.protocol, "headers": []})
-                await _pass_both_ways(receive, send, upstream)
-                return
+        finally:
+            pool.end()
         if gone:
             pool = affinity.choose(await workers.find(route), request)
 

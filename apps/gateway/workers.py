@@ -9,17 +9,15 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 import aiohttp
+from yarl import URL
 
-from apps.gateway.headers import MAX_BYTES
 from apps.gateway.routes import Route
+from apps.gateway.upstream import Connection, connect
 from apps.runtime import client as runtime
 
 WAKE_SECONDS = 60.0
@@ -45,114 +43,143 @@ class NoSocket(OSError):
     """The agent could not make a socket in the worker: it is gone."""
 
 
-@dataclass(slots=True)
-class _Reservation:
-    used: bool = False
-
-
-_reservation: ContextVar[_Reservation | None] = ContextVar("reservation", default=None)
+_handed: ContextVar[socket.socket] = ContextVar("handed")
 
 
 class Pool:
     """The connections to one worker.
 
-    aiohttp asks for a new socket in the middle of a request and without waiting, while the agent can only be asked
-    beforehand. So each request first makes sure that a spare socket is there for it; one that found an open
-    connection leaves its spare socket for others.
-
     Attributes:
         peers: the pools of all the Space's workers, this one's among them; empty when it is the only one.
+        users: how many requests and websockets use it now.
     """
 
     def __init__(self, worker: runtime.RunningWorker) -> None:
         self.worker = worker
         self.peers: tuple[Pool, ...] = ()
         self.base = f"http://127.0.0.1:{worker.port}"
-        self._spare: list[socket.socket] = []
-        self._promised = 0
-        self._users = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self.users = 0
         self.used_at = time.monotonic()
         self.doubted = False
+        self._open: list[Connection] = []
+        self._spare: list[socket.socket] = []
+        self._wanted = 0
         self._asking = asyncio.Lock()
-        self.session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=0, keepalive_timeout=IDLE_SECONDS, socket_factory=self._take, force_close=False
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
-            skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
-            max_line_size=MAX_BYTES,
-            max_field_size=MAX_BYTES,
-            trust_env=False,
-        )
-        self.session._retry_connection = False  # repeating is ours: aiohttp would send a body that is half read
+        self._unused: asyncio.Event | None = None
+        self._session: aiohttp.ClientSession | None = None
 
-    @asynccontextmanager
-    async def use(self) -> AsyncIterator[None]:
-        """Within this, the pool stays open and one new connection can be opened.
+    def begin(self) -> None:
+        """Keep the pool open until `end`."""
+        self.users += 1
+
+    def end(self) -> None:
+        self.users -= 1
+        self.used_at = time.monotonic()
+        if not self.users and self._unused is not None:
+            self._unused.set()
+
+    async def connection(self, *, sure: bool) -> Connection:
+        """An open connection on which nothing happens; give it back by `put_back`.
+
+        Args:
+            sure: look whether the app has just closed it, as for what must not be sent twice.
 
         Raises:
             NoSocket: the worker is gone.
+            UpstreamError: nothing listens there.
         """
-        held = _Reservation()
-        self._promised += 1
-        self._users += 1
-        self._idle.clear()
-        token = _reservation.set(held)
+        since = time.monotonic() - IDLE_SECONDS
+        while self._open:
+            found = self._open.pop()
+            if found.open and found.idle_since > since and not (sure and found.has_ended):
+                return found
+            found.close()
+        return await connect(await self._socket(), self.worker.port, CONNECT_SECONDS)
+
+    def put_back(self, connection: Connection) -> None:
+        """Keep it for the next request, if its exchange came to its end; close it otherwise."""
+        if not connection.reusable:
+            connection.close()
+            return
+        connection.idle_since = time.monotonic()
+        self._open.append(connection)
+        oldest = self._open[0]
+        if oldest.idle_since < connection.idle_since - IDLE_SECONDS:
+            del self._open[0]
+            oldest.close()
+
+    async def websocket(self, url: URL, **options: Any) -> aiohttp.ClientWebSocketResponse:
+        """Open a websocket.
+
+        Raises:
+            NoSocket: the worker is gone.
+            aiohttp.ClientError: the app refused it, or does not listen.
+        """
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, force_close=True, socket_factory=lambda _: _handed.get()),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
+                skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
+                trust_env=False,
+            )
+        made = await self._socket()
+        token = _handed.set(made)
         try:
-            if len(self._spare) < self._promised:
-                await self._refill()
-            yield
+            return await self._session.ws_connect(url, **options)
+        except BaseException:
+            made.close()
+            raise
         finally:
-            _reservation.reset(token)
-            self.release(held)
-            self._users -= 1
-            self.used_at = time.monotonic()
-            if not self._users:
-                self._idle.set()
+            _handed.reset(token)
 
-    def release(self, held: _Reservation | None = None) -> None:
-        """Give the spare socket back that this request did not need, once its answer has begun."""
-        held = held or _reservation.get()
-        if held is not None and not held.used:
-            held.used = True
-            self._promised -= 1
+    async def _socket(self) -> socket.socket:
+        """A socket in the worker's network. The agent is asked for several at once: a burst needs them soon."""
+        if self._spare:
+            return self._spare.pop()
+        self._wanted += 1
+        try:
+            async with self._asking:
+                if not self._spare:
+                    self._spare += await self._ask_for_sockets(self._wanted + SPARE_SOCKETS)
+                return self._spare.pop()
+        finally:
+            self._wanted -= 1
 
-    async def _refill(self) -> None:
-        async with self._asking:
-            while (missing := self._promised - len(self._spare)) > 0:
-                try:
-                    fresh = await runtime.worker_sockets(self.worker.id, missing + SPARE_SOCKETS)
-                except runtime.AgentUnavailable:
-                    raise
-                except OSError as error:
-                    raise NoSocket(str(error)) from error
-                if not fresh:
-                    raise NoSocket("the agent made no socket")
-                self._spare += fresh
-
-    def _take(self, address: Any) -> socket.socket:
-        if not self._spare:
-            raise NoSocket("no socket in reserve")
-        self.release()
-        return self._spare.pop()
+    async def _ask_for_sockets(self, count: int) -> list[socket.socket]:
+        try:
+            fresh = await runtime.worker_sockets(self.worker.id, count)
+        except runtime.AgentUnavailable:
+            raise
+        except OSError as error:
+            raise NoSocket(str(error)) from error
+        if not fresh:
+            raise NoSocket("the agent made no socket")
+        return fresh
 
     @property
     def is_idle(self) -> bool:
-        return not self._users
+        return not self.users
 
     async def close_when_idle(self) -> None:
-        await self._idle.wait()
+        if self.users:
+            self._unused = asyncio.Event()
+            await self._unused.wait()
         await self.close()
 
-    async def close(self) -> None:
+    def drop(self) -> None:
+        """Close what is open and not in use."""
+        for connection in self._open:
+            connection.close()
         for spare in self._spare:
             spare.close()
+        self._open.clear()
         self._spare.clear()
-        await self.session.close()
+
+    async def close(self) -> None:
+        self.drop()
+        if self._session is not None:
+            await self._session.close()
 
 
 class Workers:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, Playwright, expect
 
 from tests.deploy.conftest import Site
 from tests.deploy.front import PORTAL
@@ -26,15 +26,14 @@ gr.Interface(greet, gr.Textbox(label="Name"), gr.Textbox(label="Greeting"), api_
 
 
 @pytest.fixture
-def page() -> Iterator[Page]:
+def page(playwright: Playwright) -> Iterator[Page]:
     """In a browser that finds every name on this machine, as DNS would."""
-    with sync_playwright() as playwright:
-        arguments = [*CHROMIUM_ARGUMENTS, "--host-resolver-rules=MAP *.example.* 127.0.0.1"]
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=arguments)
-        page = browser.new_context(ignore_https_errors=True).new_page()
-        page.set_default_timeout(60_000)
-        yield page
-        browser.close()
+    arguments = [*CHROMIUM_ARGUMENTS, "--host-resolver-rules=MAP *.example.* 127.0.0.1"]
+    browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=arguments)
+    page = browser.new_context(ignore_https_errors=True).new_page()
+    page.set_default_timeout(60_000)
+    yield page
+    browser.close()
 
 
 def test_a_private_demo_answers_its_owner_on_its_page(site: Site, page: Page, tmp_path: Path) -> None:

@@ -79,10 +79,7 @@ class StandInAgent:
 async def without_connections(space: Space) -> None:
     """Close what the gateway has open to the Space's worker, and its sockets in reserve."""
     pool = asgi.current().workers._pools[space.pk]
-    await pool.session.connector.close()  # type: ignore[union-attr]
-    for spare in pool._spare:
-        spare.close()
-    pool._spare.clear()
+    pool.drop()
 
 
 @pytest.fixture

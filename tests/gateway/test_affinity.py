@@ -236,4 +236,4 @@ async def test_unused_sockets_of_every_worker_are_let_go(replicas: Replicas, mon
     monkeypatch.setattr("apps.gateway.workers.FORGET_SECONDS", -1.0)
     workers.forget_unused()
     await asyncio.gather(*workers._closing)
-    assert all(pool.session.closed and not pool._spare for pool in pools)
+    assert all(not pool._open and not pool._spare for pool in pools)

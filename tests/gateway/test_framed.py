@@ -13,10 +13,11 @@ from apps.gateway.requests import Request
 
 
 def request(**headers: str) -> Request:
+    pairs = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
     return Request(
         kind="http", method="GET", host="ada-hello.spaces.localhost", key=("subdomain", "ada-hello"), prefix="",
         path=b"/", query=b"", client="127.0.0.1", scheme="http", origin=None,
-        headers=[(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()],
+        headers=pairs, first=dict(pairs),
     )  # fmt: skip
 
 

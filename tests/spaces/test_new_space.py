@@ -18,7 +18,7 @@ from apps.repos import store
 from apps.spaces import card
 from apps.spaces.models import Space, Stage, Upload
 from apps.spaces.templates_gallery import STARTERS
-from portal.server import body_limit
+from portal.bounds import body_limit
 
 
 @pytest.fixture

@@ -1,0 +1,143 @@
+"""Predictions a second of a real Gradio app through the gateway, beside the same app asked directly. Loopback only.
+
+python benchmarks/prediction.py [--clients 16] [--seconds 5] [--rounds 5]
+
+Each client does what Gradio's API page shows for curl, one call after the other on a connection that it keeps: it posts
+a call and reads its event stream to the result. The rounds alternate, so that both meet the same machine. The app runs
+in the same Environment both times, as a worker of the portal and as `python app.py`. PORTICO_SERVER names the web
+server.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from tests.running_portal import RunningPortal, child, free_port  # noqa: E402
+
+APP = """
+import gradio as gr
+
+def greet(name):
+    return f"Hello {name}!"
+
+gr.Interface(greet, "text", "text", api_name="predict", concurrency_limit=16).launch()
+"""
+README = "---\nsdk: gradio\napp_file: app.py\n---\n"
+CALL = b'{"data": ["Ada"]}'
+
+
+class Client:
+    """One client with one connection."""
+
+    def __init__(self, port: int, host: str) -> None:
+        self._port, self._host = port, host
+        self.seconds: list[float] = []
+
+    async def run(self, until: float) -> None:
+        self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
+        try:
+            while time.monotonic() < until:
+                began = time.perf_counter()
+                said = json.loads(await self._ask("POST", "/gradio_api/call/predict", CALL))
+                events = await self._ask("GET", f"/gradio_api/call/predict/{said['event_id']}")
+                if b'event: complete\ndata: ["Hello Ada!"]' not in events:
+                    raise RuntimeError(f"no prediction: {events!r}")
+                self.seconds.append(time.perf_counter() - began)
+        finally:
+            self._writer.close()
+
+    async def _ask(self, method: str, path: str, body: bytes = b"") -> bytes:
+        kind = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n" if body else ""
+        self._writer.write(f"{method} {path} HTTP/1.1\r\nHost: {self._host}\r\n{kind}\r\n".encode() + body)
+        head = (await self._reader.readuntil(b"\r\n\r\n")).lower()
+        if not head.startswith(b"http/1.1 200"):
+            raise RuntimeError(head.decode())
+        if b"transfer-encoding: chunked" not in head:
+            length = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0])
+            return await self._reader.readexactly(length)
+        found = b""
+        while size := int(await self._reader.readuntil(b"\r\n"), 16):
+            found += (await self._reader.readexactly(size + 2))[:-2]
+        await self._reader.readexactly(2)
+        return found
+
+
+async def round_of(port: int, host: str, clients: int, seconds: float) -> tuple[float, float]:
+    """Predictions a second, and the median time of one in milliseconds."""
+    began = time.monotonic()
+    asking = [Client(port, host) for _ in range(clients)]
+    await asyncio.gather(*(client.run(began + seconds) for client in asking))
+    times = [one for client in asking for one in client.seconds]
+    return len(times) / (time.monotonic() - began), median(times) * 1000
+
+
+def processor_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--clients", type=int, default=16)
+    parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="portico-benchmark-") as folder:
+        app = Path(folder) / "app"
+        app.mkdir()
+        (app / "app.py").write_text(APP)
+        (app / "README.md").write_text(README)
+        with RunningPortal(Path(folder) / "data", PORTICO_ADMIN="ada:correct-horse-battery") as portal:
+            portal.deploy(app, "ada/hello")
+            python = next((portal.data / "environments").glob("*/bin/python"))
+            port = free_port()
+            environment = {"PATH": os.environ["PATH"], "HOME": folder, "GRADIO_SERVER_PORT": str(port),
+                           "GRADIO_ANALYTICS_ENABLED": "False"}  # fmt: skip
+            alone = subprocess.Popen([python, "app.py"], cwd=app, env=environment, stdout=subprocess.DEVNULL)
+            try:
+                probe = RunningPortal(Path(folder), port=port)
+                while probe.get("/config")[0] != 200:
+                    time.sleep(0.05)
+                measure(portal, port, options)
+            finally:
+                alone.kill()
+                alone.wait()
+
+
+def measure(portal: RunningPortal, port: int, options: argparse.Namespace) -> None:
+    targets = {"directly": (port, f"127.0.0.1:{port}"), "through the gateway": (portal.port, portal.host("ada-hello"))}
+    for target in targets.values():
+        asyncio.run(round_of(*target, options.clients, 2))
+    web = child(portal, "portico web")
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in targets}
+    spent = 0.0
+    for _ in range(options.rounds):
+        for name, target in targets.items():
+            before = processor_seconds(web)
+            found[name].append(asyncio.run(round_of(*target, options.clients, options.seconds)))
+            spent += processor_seconds(web) - before if name != "directly" else 0.0
+    print(f"{options.clients} clients, medians of {options.rounds} rounds of {options.seconds:g} s")
+    for name, rounds in found.items():
+        rate, took = median(r for r, _ in rounds), median(m for _, m in rounds)
+        print(f"{name:<20} {rate:6.0f} predictions/s, median {took:.1f} ms")
+    ratios = [
+        through[0] / direct[0] for through, direct in zip(found["through the gateway"], found["directly"], strict=True)
+    ]
+    share = spent / options.rounds / options.seconds
+    print(f"ratio of the rounds {median(ratios):.3f}; the web process took {share:.2f} of a processor meanwhile")
+
+
+if __name__ == "__main__":
+    main()
