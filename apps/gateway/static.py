@@ -1,7 +1,8 @@
 """Static Spaces: the files of the current deployment, without a worker.
 
 Paths are walked folder by folder from an open descriptor and never through a link, so nothing outside the
-deployment's folder can be named, whatever is in it.
+deployment's folder can be named, whatever is in it. A deployment's files never change, so what was found once is
+remembered, small files with their bytes.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ import mimetypes
 import os
 import re
 import stat
-from contextlib import suppress
+from collections import OrderedDict
 from dataclasses import dataclass
 from email.utils import formatdate
 from pathlib import Path, PurePosixPath
-from typing import Self
+from typing import Any, Self
 from urllib.parse import quote, unquote_to_bytes
+from weakref import WeakKeyDictionary
 
 from apps.gateway import accel, pages
 from apps.gateway import headers as h
@@ -25,6 +27,10 @@ from apps.gateway.requests import SAFE_METHODS, Request
 from apps.gateway.routes import Route
 
 CHUNK_BYTES = 256 * 1024
+SMALL_BYTES = 64 * 1024
+"""Files up to this size are kept in memory while they are asked for."""
+MAX_KNOWN = 4_096
+MAX_KNOWN_BYTES = 32 * 1024**2
 HIDDEN = frozenset({"readme.md"})
 """The card is shown on the Space's page; its front matter is no part of the site."""
 
@@ -170,7 +176,7 @@ async def serve_static(request: Request, route: Route, answer: Answer) -> None:
         await answer.page(pages.no_such_file())
         return
     try:
-        file = await asyncio.to_thread(_find, route, parts)
+        file = await _known_files().find(route, parts)
     except IsFolder:
         path = request.prefix + "".join(f"/{quote(p)}" for p in parts) + "/"
         query = b"?" + request.query if request.query else b""
@@ -179,44 +185,118 @@ async def serve_static(request: Request, route: Route, answer: Answer) -> None:
     except FileNotFoundError:
         await _not_found(route, answer)
         return
-    with file:
-        await _send_file(request, route, answer, file)
+    await _send_file(request, route, answer, file)
+
+
+@dataclass(slots=True)
+class Known:
+    """A file as it was found.
+
+    Attributes:
+        route: by which it is found again.
+        parts: likewise.
+        content: all of it where it is small, else None.
+    """
+
+    route: Route
+    parts: list[str]
+    path: Path
+    size: int
+    content_type: bytes
+    etag: bytes
+    last_modified: bytes
+    content: bytes | None
+
+
+class KnownFiles:
+    """Files that were asked for of late, the latest last."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[tuple[Any, ...], Known] = OrderedDict()
+        self._bytes = 0
+
+    async def find(self, route: Route, parts: list[str]) -> Known:
+        """Raises: as `open_file`."""
+        key = (route.deployment_id, *parts)
+        known = self._known.get(key)
+        if known is None:
+            known = await asyncio.to_thread(_look_at, route, parts)
+            self._keep(key, known)
+        else:
+            self._known.move_to_end(key)
+        return known
+
+    def _keep(self, key: tuple[Any, ...], known: Known) -> None:
+        if key not in self._known:  # nor while this one was looked for
+            self._known[key] = known
+            self._bytes += len(known.content or b"")
+        while len(self._known) > MAX_KNOWN or self._bytes > MAX_KNOWN_BYTES:
+            _, oldest = self._known.popitem(last=False)
+            self._bytes -= len(oldest.content or b"")
+
+
+_of_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, KnownFiles] = WeakKeyDictionary()
+
+
+def _known_files() -> KnownFiles:
+    loop = asyncio.get_running_loop()
+    found = _of_loops.get(loop)
+    if found is None:
+        found = _of_loops[loop] = KnownFiles()
+    return found
+
+
+def _look_at(route: Route, parts: list[str]) -> Known:
+    with _find(route, parts) as file:
+        etag = f'"{route.deployment_id:x}-{file.size:x}-{int(file.modified * 1e6):x}"'
+        content = os.pread(file.descriptor, SMALL_BYTES, 0) if file.size <= SMALL_BYTES else None
+        if content is not None and len(content) != file.size:
+            raise OSError("the file changed while it was read")
+        return Known(
+            route=route,
+            parts=parts,
+            path=file.path,
+            size=file.size,
+            content_type=file.content_type.encode(),
+            etag=etag.encode(),
+            last_modified=formatdate(file.modified, usegmt=True).encode(),
+            content=content,
+        )
 
 
 async def _not_found(route: Route, answer: Answer) -> None:
-    with suppress(FileNotFoundError, IsFolder):
-        with await asyncio.to_thread(_find, route, ["404.html"]) as file:
-            await answer.start(404, [*_headers(route, file), (b"content-length", str(file.size).encode())])
-            await _send_bytes(answer, file, 0, file.size)
+    try:
+        file = await _known_files().find(route, ["404.html"])
+    except (FileNotFoundError, IsFolder):
+        await answer.page(pages.no_such_file())
         return
-    await answer.page(pages.no_such_file())
+    await _send_part(answer, 404, _headers(route, file), file, (0, file.size))
 
 
-def _headers(route: Route, file: File) -> h.Headers:
+def _headers(route: Route, file: Known) -> h.Headers:
     return [
-        (b"content-type", file.content_type.encode()),
+        (b"content-type", file.content_type),
         (b"x-content-type-options", b"nosniff"),
         (b"cache-control", b"private, no-cache" if route.private else b"public, max-age=0, must-revalidate"),
     ]
 
 
-async def _send_file(request: Request, route: Route, answer: Answer, file: File) -> None:
-    etag = f'"{route.deployment_id:x}-{file.size:x}-{int(file.modified * 1e6):x}"'.encode()
+async def _send_file(request: Request, route: Route, answer: Answer, file: Known) -> None:
     headers = [
         *_headers(route, file),
-        (b"etag", etag),
+        (b"etag", file.etag),
         (b"accept-ranges", b"bytes"),
-        (b"last-modified", formatdate(file.modified, usegmt=True).encode()),
+        (b"last-modified", file.last_modified),
     ]
     matches = h.get(request.headers, b"if-none-match")
-    if matches is not None and (matches.strip() == b"*" or etag in _etags(matches)):
+    if matches is not None and (matches.strip() == b"*" or file.etag in _etags(matches)):
         await answer.start(304, [(k, v) for k, v in headers if k != b"content-type"])
         await answer.body(b"", more=False)
         return
     whole = headers
     first, last, status = 0, file.size - 1, 200
     if_range = h.get(request.headers, b"if-range")
-    if if_range is None or if_range.strip() == etag:
+    if if_range is None or if_range.strip() == file.etag:
         try:
             if wanted := byte_range(h.get(request.headers, b"range"), file.size):
                 first, last = wanted
@@ -229,12 +309,10 @@ async def _send_file(request: Request, route: Route, answer: Answer, file: File)
         location = accel.location(file.path)
         if location is not None and await answer.hand_over(whole, location):
             return
-    length = last - first + 1
-    await answer.start(status, [*headers, (b"content-length", str(length).encode())])
-    await _send_bytes(answer, file, first, length)
+    await _send_part(answer, status, headers, file, (first, last + 1))
 
 
-def _is_for_nginx(request: Request, file: File) -> bool:
+def _is_for_nginx(request: Request, file: Known) -> bool:
     """Whether an nginx in front is to send the file: it asks for that, and understands the `Range` as we do."""
     if request.method != "GET" or not accel.is_asked_for(request.headers):
         return False
@@ -249,14 +327,24 @@ def _etags(value: bytes) -> list[bytes]:
     return [tag.strip().removeprefix(b"W/") for tag in value.split(b",")]
 
 
-async def _send_bytes(answer: Answer, file: File, offset: int, length: int) -> None:
-    if answer.method == "HEAD":
-        length = 0
-    while length > 0:
-        chunk = await asyncio.to_thread(os.pread, file.descriptor, min(length, CHUNK_BYTES), offset)
-        if not chunk:
-            raise OSError("the file became shorter while it was sent")
-        offset, length = offset + len(chunk), length - len(chunk)
-        await answer.body(chunk, more=length > 0)
-    if not answer.complete:
-        await answer.body(b"", more=False)
+async def _send_part(answer: Answer, status: int, headers: h.Headers, file: Known, part: tuple[int, int]) -> None:
+    """Send the file from one byte up to, and without, another."""
+    offset, end = part
+    headers = [*headers, (b"content-length", str(end - offset).encode())]
+    if answer.method == "HEAD" or file.content is not None:
+        await answer.start(status, headers)
+        await answer.body(b"" if answer.method == "HEAD" else (file.content or b"")[offset:end], more=False)
+        return
+    try:
+        opened = await asyncio.to_thread(_find, file.route, file.parts)
+    except (FileNotFoundError, IsFolder):  # its deployment was deleted since it was found
+        await answer.page(pages.no_such_file())
+        return
+    with opened:
+        await answer.start(status, headers)
+        while offset < end:
+            chunk = await asyncio.to_thread(os.pread, opened.descriptor, min(end - offset, CHUNK_BYTES), offset)
+            if not chunk:
+                raise OSError("the file became shorter while it was sent")
+            offset += len(chunk)
+            await answer.body(chunk, more=offset < end)

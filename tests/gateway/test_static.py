@@ -7,10 +7,12 @@ import pytest
 from asgiref.sync import sync_to_async
 
 from apps.builds.models import Deployment
+from apps.gateway import static
+from apps.gateway.asgi import current
 from apps.gateway.routes import read_route
 from apps.spaces.models import Space
 from tests.gateway.asgi_client import ask, get
-from tests.gateway.conftest import MakeSpace, StandInAgent
+from tests.gateway.conftest import MakeSpace, StandInAgent, deploy
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -113,3 +115,41 @@ async def test_under_run_a_static_site_shows_no_page(site: tuple[Space, Path]) -
     assert (await get("localhost:8000", f"{path}/")).status == 406
     assert (await get("localhost:8000", f"{path}/app.js")).status == 406
     assert (await get("localhost:8000", f"{path}/data.bin")).get("content-disposition") == "attachment"
+
+
+async def test_small_files_are_read_once_and_those_of_the_next_deployment_anew(site: tuple[Space, Path]) -> None:
+    space, folder = site
+    assert (await get(space.host, "/app.js")).text == "let a = 1"
+    (folder / "app.js").unlink()
+    assert (await get(space.host, "/app.js")).text == "let a = 1"
+    assert (await get(space.host, "/app.js", headers={"Range": "bytes=4-4"})).text == "a"
+    newer = await sync_to_async(deploy)(space)
+    (folder.parent / str(newer.pk)).mkdir()
+    (folder.parent / str(newer.pk) / "app.js").write_text("let a = 2")
+    current().routes.invalidate(space.pk)
+    assert (await get(space.host, "/app.js")).text == "let a = 2"
+
+
+async def test_a_large_file_that_went_with_its_deployment_is_a_404(site: tuple[Space, Path]) -> None:
+    space, folder = site
+    assert (await get(space.host, "/data.bin")).status == 200
+    (folder / "data.bin").unlink()
+    assert (await get(space.host, "/data.bin")).status == 404
+
+
+async def test_what_is_remembered_of_files_is_bounded(
+    site: tuple[Space, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space, folder = site
+    route = await read_route(("subdomain", space.subdomain))
+    assert route is not None
+    for n in range(20):
+        (folder / f"{n}.txt").write_text("x" * 1000)
+    known = static.KnownFiles()
+    monkeypatch.setattr(static, "MAX_KNOWN_BYTES", 5_000)
+    for n in range(20):
+        assert (await known.find(route, [f"{n}.txt"])).content == b"x" * 1000
+    assert known._bytes == 5_000 and len(known._known) == 5
+    monkeypatch.setattr(static, "MAX_KNOWN", 3)
+    await known.find(route, ["app.js"])
+    assert len(known._known) == 3 and known._bytes == 2_009
