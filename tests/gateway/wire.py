@@ -31,8 +31,7 @@ from uuid import UUID
 from apps.gateway import proxy, routes, watch, workers
 from apps.gateway.routes import Route
 from apps.runtime.client import RunningWorker
-from portal import uvicorn_server
-from portal.asgi import application
+from portal import asgi, uvicorn_server
 from portal.server import server
 
 APP, ID = int(sys.argv[2]), UUID(int=1)
@@ -57,13 +56,21 @@ async def worker_sockets(worker_id, count):
 async def report_activity(open_requests):
     pass
 
+async def pages(scope, receive, send):
+    if scope["type"] == "http":
+        await send({"type": "http.response.start", "status": 404, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+    else:
+        await send({"type": "websocket.close", "code": 1000})
+
 routes.read_route, watch.read_routes = read_route, read_routes
 workers.runtime.ensure_worker, workers.runtime.worker_sockets = ensure_worker, worker_sockets
 workers.runtime.report_activity = report_activity
+asgi.portal = pages  # Django would look for a database
 proxy.HEAD_SECONDS = 2.0
 uvicorn_server.HEAD_SECONDS = uvicorn_server.BODY_SECONDS = 1.0
 uvicorn_server.STALLED_SECONDS = 1.0
-server(application, "127.0.0.1", int(sys.argv[1])).run()
+server(asgi.application, "127.0.0.1", int(sys.argv[1])).run()
 """
 
 
@@ -229,9 +236,16 @@ class Wire:
             return listen(s, quiet=quiet, seconds=seconds)
 
     def ask(
-        self, target: str, method: str = "GET", headers: bytes = b"", body: bytes = b"", **options: float
+        self,
+        target: str,
+        method: str = "GET",
+        headers: bytes = b"",
+        body: bytes = b"",
+        *,
+        host: bytes = HOST,
+        **options: float,
     ) -> Answer:
-        head = f"{method} {target} HTTP/1.1\r\n".encode() + b"Host: " + HOST + b"\r\n" + headers + b"\r\n"
+        head = f"{method} {target} HTTP/1.1\r\n".encode() + b"Host: " + host + b"\r\n" + headers + b"\r\n"
         return self.talk(head + body, **options)
 
     def descriptors(self) -> int:
@@ -258,7 +272,8 @@ def running(kind: str, folder: Path) -> Iterator[Wire]:
     environment = {**os.environ, "PORTICO_DATA": str(folder), "PORTICO_SERVER": kind,
                    "PORTICO_MAX_FILE_BYTES": str(4 * 1024**2)}  # fmt: skip
     argv = [sys.executable, "-c", SERVER, str(port), str(app.port)]
-    process = subprocess.Popen(argv, cwd=ROOT, env=environment)
+    with (folder / "stderr").open("wb") as said:
+        process = subprocess.Popen(argv, cwd=ROOT, env=environment, stderr=said)
     try:
         wait_until(lambda: process.poll() is not None or _answers(port), seconds=90)
         assert process.poll() is None, "the server ended"
