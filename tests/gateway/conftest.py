@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import shutil
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from aiohttp import web
 from asgiref.sync import sync_to_async
+from django.conf import settings
 
 from apps.accounts.models import User
 from apps.builds.models import Build, Deployment
@@ -138,9 +141,12 @@ def deploy(space: Space, **fields: Any) -> Deployment:
     space.deployments.update(is_current=False)
     build = Build.objects.create(space=space, revision="0" * 40, state=Build.State.SUCCEEDED)
     app_file = fields.pop("app_file", "index.html" if space.sdk == "static" else "app.py")
-    return Deployment.objects.create(
+    deployment = Deployment.objects.create(
         space=space, build=build, revision="0" * 40, sdk=space.sdk, app_file=app_file, startup_seconds=60, **fields
     )
+    # SQLite gives a number again after a test that emptied its table, and a folder outlives the test that made it.
+    shutil.rmtree(Path(settings.PORTICO_DATA) / "deployments" / str(deployment.pk), ignore_errors=True)
+    return deployment
 
 
 @pytest.fixture
