@@ -83,8 +83,8 @@ async def proxy_http(
     """Pass a request on to the Space's worker.
 
     Where the worker turns out to be gone, another of the Space's, or the one asked for anew, is tried once, if nothing
-    can have happened by the first attempt. What a worker had got when it broke off is not given to another: it may be
-    what ended the first.
+    can have happened by the first attempt; and one after the other while nothing listens at them: the agent may not
+    know yet. What a worker had got when it broke off is not given to another: it may be what ended the first.
 
     Args:
         request: what is asked.
@@ -103,7 +103,8 @@ async def proxy_http(
     has_body = request.expects_body
     chunked = has_body and b"content-length" not in request.first
     head = _head(request, upstream_headers(request, route, drop), chunked=chunked)
-    for attempt in (1, 2):
+    attempts = max(2, len(pool.peers) + 1)
+    for attempt in range(1, attempts + 1):
         pool.begin()
         try:
             connection = await pool.connection(sure=request.method not in IDEMPOTENT_METHODS)
@@ -123,9 +124,10 @@ async def proxy_http(
             if answer.started:
                 raise BrokenAnswer(str(error)) from error
             gone = give_up(error, workers, route, pool)
-            if attempt == 2 and isinstance(error, AgentUnavailable):
+            is_last = attempt == attempts or (attempt > 1 and not _never_arrived(error))
+            if is_last and isinstance(error, AgentUnavailable):
                 raise
-            if attempt == 2 or not _may_repeat(error, request, body):
+            if is_last or not _may_repeat(error, request, body):
                 log.info("app did not answer", space=route.slug, error=repr(error))
                 await answer.page(pages.bad_gateway())
                 return

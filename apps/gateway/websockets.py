@@ -61,7 +61,8 @@ async def proxy_websocket(
     headers = CIMultiDict(
         (name.decode("latin-1"), value.decode("latin-1")) for name, value in upstream_headers(request, route, drop)
     )
-    for attempt in (1, 2):
+    attempts = max(2, len(pool.peers) + 1)
+    for attempt in range(1, attempts + 1):
         pool.begin()
         try:
             async with asyncio.timeout(HANDSHAKE_SECONDS):
@@ -82,7 +83,7 @@ async def proxy_websocket(
             return
         except (aiohttp.ClientError, NoSocket, AgentUnavailable) as error:
             gone = give_up(error, workers, route, pool)
-            if attempt == 2:
+            if attempt == attempts:
                 log.info("app did not answer a websocket", space=route.slug, error=repr(error))
                 await close(send, TRY_AGAIN)
                 return

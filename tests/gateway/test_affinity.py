@@ -185,6 +185,15 @@ async def test_when_a_worker_goes_its_visitors_move_and_nobody_else(replicas: Re
     assert set(before.values()) == {2}
 
 
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_when_all_but_one_are_gone_that_one_answers_everybody(replicas: Replicas, method: str) -> None:
+    for client in visitors():
+        await replicas.who(client)
+    await replicas.die(0, told=False)
+    await replicas.die(1, told=False)
+    assert {await replicas.who(client, method=method) for client in visitors()} == {2}
+
+
 async def test_a_post_to_a_worker_that_is_gone_reaches_another(replicas: Replicas) -> None:
     """The connection is refused, so that it cannot have arrived."""
     await replicas.die(await replicas.who(), told=False)
