@@ -236,6 +236,7 @@ CELERY_TASK_DEFAULT_QUEUE = "portico"
 CELERY_BEAT_SCHEDULE = {
     "requeue lost builds": {"task": "apps.builds.tasks.requeue_lost_builds", "schedule": 60.0},
     "sweep": {"task": "apps.builds.tasks.sweep", "schedule": 3600.0},
+    "sweep assets": {"task": "apps.gateway.tasks.sweep_assets", "schedule": 86400.0},
 }
 
 # People

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import brotli  # type: ignore[import-untyped]
+import brotli
 from django.conf import settings
 
 SOURCE = Path(settings.BASE_DIR) / "embed_js" / "gradio.js"

@@ -21,11 +21,13 @@ from django.db.utils import Error as DatabaseError
 from apps.gateway import access, affinity, cors, framed, pages
 from apps.gateway import headers as h
 from apps.gateway.answers import Answer, Answered, DataAnswer, HostAnswer
+from apps.gateway.assets import Assets
 from apps.gateway.bodies import Body, BodyTooLarge
 from apps.gateway.exchanges import Exchange, Exchanges, TooManyOpen
 from apps.gateway.proxy import BrokenAnswer, proxy_http
 from apps.gateway.requests import Request, is_for_gateway, is_web_origin, read
 from apps.gateway.routes import Route, Routes
+from apps.gateway.snapshots import Snapshots
 from apps.gateway.static import serve_static
 from apps.gateway.watch import Watch
 from apps.gateway.websockets import GOING_AWAY, POLICY, TRY_AGAIN, close, proxy_websocket
@@ -74,6 +76,8 @@ class Gateway:
         self.workers = Workers()
         self.rights = access.Rights()
         self.exchanges = Exchanges(loop)
+        self.assets = Assets()
+        self.snapshots = Snapshots()
         self.watch = Watch(self.routes, self.workers, self.rights, self.exchanges)
 
     async def http(self, scope: HTTPScope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
@@ -171,6 +175,10 @@ class Gateway:
                 else:
                     await serve_static(request, route, answer)
                 return
+            if route.assets and await self.assets.serve(request, route, answer):
+                return
+            if route.snapshot and await self._draw(request, route, answer):
+                return
             patience = PAGE_PATIENCE_SECONDS if request.wants_html else WAKE_SECONDS
             pool = affinity.choose(await self._awake(route, patience), request, answer)
             await proxy_http(request, answer, body, route=route, workers=self.workers, pool=pool, drop=visitor.drop)
@@ -183,6 +191,17 @@ class Gateway:
             if answer.started:
                 raise BrokenAnswer(exchange.verdict.code) from None
             await answer.page(exchange.verdict)
+
+    async def _draw(self, request: Request, route: Route, answer: Answer) -> bool:
+        """Answer from the snapshot while the worker wakes. False when there is none for this, or it is awake."""
+        if self.workers.ready(route) is not None:
+            return False
+        drawn = await self.snapshots.find(request, route, answer)
+        if drawn is None:
+            return False
+        self.workers.wake(route)
+        await answer.whole(200, drawn.headers, drawn.body)
+        return True
 
     async def _awake(self, route: Route, patience: float) -> Pool:
         if route.stage == Stage.PAUSED:
@@ -274,6 +293,7 @@ class Gateway:
     async def close(self) -> None:
         await self.watch.stop()
         await self.workers.close()
+        self.assets.close()
 
 
 def _why_not_awake(reason: Exception, route: Route) -> pages.Page:

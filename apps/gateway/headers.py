@@ -48,6 +48,7 @@ OURS_IN_REQUESTS = frozenset({b"forwarded", b"x-real-ip", b"expect", b"host"})
 OURS_IN_RESPONSES = frozenset(
     {
         b"alt-svc",  # would lead the next visit past the gateway
+        b"date",  # the server's own, in the same second
         b"clear-site-data",  # clears the cookies of the whole registrable domain: siblings', and the portal's
         b"nel",
         b"report-to",
@@ -164,6 +165,28 @@ def own_cookie(name: str, value: str, seconds: int | None = None) -> bytes:
     if settings.PORTICO_SCHEME == "https" or settings.PORTICO_SPACES_DOMAIN.endswith("localhost"):
         return f"{attributes}; SameSite=None; Secure; Partitioned".encode()
     return f"{attributes}; SameSite=Lax".encode()
+
+
+def best_coding(accepted: bytes) -> bytes:
+    """`br`, `gzip`, or nothing: the best of them that an `Accept-Encoding` takes (RFC 9110, section 12.5.3)."""
+    taken: set[bytes] = set()
+    refused: set[bytes] = set()
+    for part in accepted.lower().split(b","):
+        name, _, weight = part.partition(b";")
+        is_refused = re.fullmatch(rb"\s*q=0(\.0{0,3})?\s*", weight) is not None
+        (refused if is_refused else taken).add(name.strip())
+    for coding in (b"br", b"gzip"):
+        if coding in taken or (b"*" in taken and coding not in refused):
+            return coding
+    return b""
+
+
+def matches(if_none_match: bytes | None, etag: bytes) -> bool:
+    """Whether an `If-None-Match` names this tag, compared weakly (RFC 9110, section 13.1.2)."""
+    if if_none_match is None:
+        return False
+    tags = [tag.strip().removeprefix(b"W/") for tag in if_none_match.split(b",")]
+    return if_none_match.strip() == b"*" or etag in tags
 
 
 def bearer(value: bytes) -> str | None:

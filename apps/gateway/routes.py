@@ -7,10 +7,13 @@ and for `TTL_SECONDS` at most, so that a takedown holds even when that message i
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
@@ -18,8 +21,9 @@ from django.conf import settings
 from django.db.models import F, QuerySet
 
 from apps.builds.models import Deployment
+from apps.gateway.models import Snapshot
 from apps.runtime.database import in_database
-from apps.spaces.models import Space
+from apps.spaces.models import Space, SpaceVariable
 
 TTL_SECONDS = 1.0
 MAX_KNOWN = 20_000
@@ -47,6 +51,10 @@ class Route:
     app_file: str = ""
     base_path: str = "/"
     custom_headers: dict[str, str] = field(default_factory=dict, hash=False)
+    snapshot: str = ""
+    """Digest of the snapshot to draw its page from; empty for none."""
+    assets: str = ""
+    """Key of the Environment whose Gradio answers under `/assets/` and `/static/`; empty where the app itself does."""
 
     @property
     def folder(self) -> Path:
@@ -65,13 +73,43 @@ class Route:
 
 def _read(spaces: QuerySet[Space]) -> list[Route]:
     found = list(spaces.select_related("owner"))
-    deployments = {
-        d.space_id: d for d in Deployment.objects.filter(space__in=[s.pk for s in found], is_current=True)
-    }  # fmt: skip
-    return [_route(space, deployments.get(space.pk)) for space in found]
+    current = Deployment.objects.filter(space__in=[s.pk for s in found], is_current=True)
+    deployments = {d.space_id: d for d in current.select_related("snapshot").defer("snapshot__content")}
+    drawn = [s.pk for s in found if s.pk in deployments and _snapshot(deployments[s.pk]) is not None]
+    variables = _variables(drawn) if drawn else {}
+    return [_route(space, deployments.get(space.pk), variables.get(space.pk, [])) for space in found]
 
 
-def _route(space: Space, deployment: Deployment | None) -> Route:
+def _snapshot(deployment: Deployment) -> Snapshot | None:
+    return getattr(deployment, "snapshot", None)
+
+
+def _variables(space_ids: list[int]) -> dict[int, list[tuple[str, datetime]]]:
+    found: dict[int, list[tuple[str, datetime]]] = {}
+    for variable in SpaceVariable.objects.filter(space__in=space_ids).only("space", "key", "updated_at"):
+        found.setdefault(variable.space_id, []).append((variable.key, variable.updated_at))
+    return found
+
+
+def inputs(slug: str, variables: list[tuple[str, datetime]]) -> str:
+    """Digest of what a page may depend on beside its deployment.
+
+    Args:
+        slug: `owner/name`, which the worker is told.
+        variables: name and time of the last change of each of its variables and secrets.
+    """
+    said = json.dumps([slug, sorted((key, at.isoformat()) for key, at in variables)])
+    return sha256(said.encode()).hexdigest()
+
+
+def inputs_of(space: Space) -> str:
+    """The same, of a Space with its owner."""
+    return inputs(space.slug, _variables([space.pk]).get(space.pk, []))
+
+
+def _route(space: Space, deployment: Deployment | None, variables: list[tuple[str, datetime]]) -> Route:
+    snapshot = _snapshot(deployment) if deployment else None
+    is_true = snapshot is not None and space.is_snapshot_allowed and snapshot.inputs == inputs(space.slug, variables)
     route = Route(
         space_id=space.pk,
         slug=space.slug,
@@ -87,6 +125,8 @@ def _route(space: Space, deployment: Deployment | None) -> Route:
         app_file=deployment.app_file if deployment else "",
         base_path=deployment.base_path if deployment else "/",
         custom_headers=deployment.custom_headers if deployment else {},
+        snapshot=snapshot.digest if snapshot and is_true else "",
+        assets=(deployment.environment_id or "") if deployment and snapshot and snapshot.has_plain_assets else "",
     )
     return route
 

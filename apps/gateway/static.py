@@ -288,8 +288,7 @@ async def _send_file(request: Request, route: Route, answer: Answer, file: Known
         (b"accept-ranges", b"bytes"),
         (b"last-modified", file.last_modified),
     ]
-    matches = h.get(request.headers, b"if-none-match")
-    if matches is not None and (matches.strip() == b"*" or file.etag in _etags(matches)):
+    if h.matches(h.get(request.headers, b"if-none-match"), file.etag):
         await answer.start(304, [(k, v) for k, v in headers if k != b"content-type"])
         await answer.body(b"", more=False)
         return
@@ -321,10 +320,6 @@ def _is_for_nginx(request: Request, file: Known) -> bool:
         return said is None or byte_range(said, file.size) is not None
     except ValueError:
         return False
-
-
-def _etags(value: bytes) -> list[bytes]:
-    return [tag.strip().removeprefix(b"W/") for tag in value.split(b",")]
 
 
 async def _send_part(answer: Answer, status: int, headers: h.Headers, file: Known, part: tuple[int, int]) -> None:

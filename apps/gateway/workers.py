@@ -228,8 +228,7 @@ class Workers:
             raise TooManyWaiting
         task = self._starting.get(space_id)
         if task is None:
-            task = self._starting[space_id] = asyncio.create_task(self._start(space_id))
-            task.add_done_callback(lambda done: self._started(space_id, done))
+            task = self._begin(space_id)
         self._waiting[space_id] = self._waiting.get(space_id, 0) + 1
         try:
             async with asyncio.timeout(timeout):
@@ -238,6 +237,16 @@ class Workers:
             self._waiting[space_id] -= 1
             if not self._waiting[space_id]:
                 del self._waiting[space_id]
+
+    def wake(self, route: Route) -> None:
+        """Start its worker, if none is known to answer, and wait for nothing."""
+        if self.ready(route) is None and route.space_id not in self._starting:
+            self._begin(route.space_id)
+
+    def _begin(self, space_id: int) -> asyncio.Task[Pool]:
+        task = self._starting[space_id] = asyncio.create_task(self._start(space_id))
+        task.add_done_callback(lambda done: self._started(space_id, done))
+        return task
 
     async def _start(self, space_id: int) -> Pool:
         known = self._pools.get(space_id)

@@ -14,6 +14,7 @@ from django.utils import timezone
 from apps.builds.models import Build, Deployment
 from apps.runtime.models import Node, Storage, Worker
 from apps.runtime.selectors import true_stage
+from apps.runtime.signals import worker_became_ready
 from apps.spaces import events, signals
 from apps.spaces.models import SDK, Space, Stage
 from apps.spaces.stages import set_stage
@@ -67,10 +68,12 @@ def worker_started(worker_id: UUID, spawner_state: dict[str, Any]) -> None:
 @transaction.atomic
 def worker_ready(worker_id: UUID, space_id: int, port: int) -> bool:
     """It answers. False when its Space must not run any more."""
-    if _to_run(space_id) is None:
+    space = _to_run(space_id)
+    if space is None:
         return False
     Worker.objects.filter(pk=worker_id).update(state=Worker.State.READY, port=port, ready_at=timezone.now())
     set_stage(space_id, Stage.RUNNING, only_from=(Stage.APP_STARTING,))
+    worker_became_ready.send(Worker, space=space)
     events.route_changed(space_id)
     return True
 

@@ -98,6 +98,14 @@ def set_embedding(space: Space, *, disabled: bool) -> None:
 
 
 @transaction.atomic
+def set_snapshot_allowed(space: Space, *, allowed: bool) -> None:
+    """Say whether the Space's page may be drawn before its worker is awake."""
+    space.is_snapshot_allowed = allowed
+    space.save(update_fields=["is_snapshot_allowed"])
+    events.route_changed(space.pk)
+
+
+@transaction.atomic
 def pause_space(space: Space, message: str = "") -> None:
     """Stop the Space until its owner restarts it."""
     space.paused_at = timezone.now()

@@ -7,6 +7,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from apps.spaces.encryption import encrypt
+from apps.spaces.events import route_changed
 from apps.spaces.models import Space, SpaceVariable
 
 MAX_VARIABLES = 100
@@ -35,6 +36,7 @@ def set_variable(space: Space, key: str, value: str, *, secret: bool) -> SpaceVa
     variable.updated_at = timezone.now()
     variable.clean_fields()
     variable.save()
+    route_changed(space.pk)
     return variable
 
 
@@ -42,3 +44,4 @@ def set_variable(space: Space, key: str, value: str, *, secret: bool) -> SpaceVa
 def delete_variable(space: Space, key: str) -> None:
     """Remove a variable or secret; nothing happens when there is none of that name."""
     SpaceVariable.objects.filter(space=space, key=key).delete()
+    route_changed(space.pk)

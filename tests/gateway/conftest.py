@@ -22,11 +22,12 @@ from asgiref.sync import sync_to_async
 from django.conf import settings
 
 from apps.accounts.models import User
-from apps.builds.models import Build, Deployment
-from apps.gateway import asgi, workers
+from apps.builds.models import Build, Deployment, Environment
+from apps.gateway import asgi, takes, workers
 from apps.runtime.client import AgentUnavailable, RunningWorker, StartRefused, WorkerGone
 from apps.spaces.models import Space, Stage
 from apps.spaces.services import create_space
+from tests.gateway.gradio_like import GradioLike, Site, make_environment
 from tests.gateway.upstream import make_app
 
 names = itertools.count(1)
@@ -162,3 +163,29 @@ async def private_space(make_space: MakeSpace, upstream: tuple[int, dict[str, An
     made = await sync_to_async(make_space)(visibility="private")
     agent.ports[made.pk] = upstream[0]
     return made
+
+
+@pytest.fixture
+async def gradio_site(
+    make_space: MakeSpace, agent: StandInAgent, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Site]:
+    """A public Gradio Space whose page can be taken."""
+    monkeypatch.setattr(takes, "BETWEEN_SECONDS", 0.0)
+    key = uuid4().hex
+    make_environment(key)
+
+    @sync_to_async
+    def make() -> Space:
+        environment = Environment.objects.create(key=key, python_version="3.13.1", lock="gradio")
+        return make_space(deployment_environment=environment)
+
+    space, app = await make(), GradioLike()
+    runner = web.AppRunner(app.app(), shutdown_timeout=0.1)
+    await runner.setup()
+    tcp = web.TCPSite(runner, "127.0.0.1", 0)
+    await tcp.start()
+    assert tcp._server is not None
+    port = tcp._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]
+    agent.ports[space.pk] = port
+    yield Site(space, agent, app, port)
+    await runner.cleanup()

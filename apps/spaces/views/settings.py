@@ -11,6 +11,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods
 
 from apps.spaces import plans, services
+from apps.spaces.drawn import drawn_facts
 from apps.spaces.forms import VISIBILITY_WORDS, VariableForm, choices, messages_of
 from apps.spaces.models import SDK, Plan, Space, Stage
 from apps.spaces.runs import RunFacts, run_facts
@@ -67,6 +68,7 @@ def hardware(space: Space) -> dict[str, object]:
         "is_outdated": _is_outdated(facts, plan),
         "storage": _storage(facts, plan),
         "replicas": _replicas(facts),
+        "drawn": drawn_facts(space) if space.sdk == SDK.GRADIO else None,
     }
 
 
@@ -144,6 +146,11 @@ def _embedding(request: HttpRequest, space: Space) -> str:
     return "Saved."
 
 
+def _snapshot(request: HttpRequest, space: Space) -> str:
+    services.set_snapshot_allowed(space, allowed=request.POST.get("is_snapshot_allowed") == "on")
+    return "Saved."
+
+
 def _pause(request: HttpRequest, space: Space) -> str:
     services.pause_space(space)
     return "Paused. Nobody can use it until you restart it."
@@ -182,6 +189,7 @@ ACTS: dict[str, Callable[[HttpRequest, Space], str]] = {
     "sleep": _sleep,
     "hardware": _hardware,
     "embedding": _embedding,
+    "snapshot": _snapshot,
     "pause": _pause,
     "restart": _restart,
     "rebuild": _rebuild,

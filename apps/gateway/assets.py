@@ -1,0 +1,269 @@
+"""A Gradio page's scripts, styles and fonts, served by the portal: awake or not, and for every Space of one version.
+
+They come with Gradio's package and are the same for all who have that version, so they are kept by their content,
+compressed as well as Brotli and gzip can (RFC 7932, RFC 1952), and sent without the worker. A file is compressed
+quickly when it is first asked for, and thoroughly beside that, once for the whole portal. Which Spaces have Gradio at
+the root of their host, so that `/assets/` and `/static/` are its own, is found out when their snapshot is taken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import hashlib
+import os
+import re
+import secrets
+import time
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import brotli
+import structlog
+from django.conf import settings
+
+from apps.builds.installer import environments_folder
+from apps.gateway import headers as h
+from apps.gateway.answers import Answer
+from apps.gateway.requests import SAFE_METHODS, Request
+from apps.gateway.routes import Route
+from apps.gateway.static import IsFolder, open_file, segments
+
+log = structlog.get_logger(__name__)
+
+PATHS = (b"/assets/", b"/static/", b"/svelte/")
+MAX_FILE_BYTES = 8 * 1024**2
+"""Larger ones (a whole ffmpeg) are left to the app; few pages ask for them."""
+MAX_KNOWN = 8_192
+MAX_KEPT_BYTES = 64 * 1024**2
+MAX_QUEUED = 1_000
+TEXT = frozenset({".css", ".html", ".js", ".json", ".map", ".mjs", ".svg", ".ttf", ".txt", ".wasm"})
+"""What gets smaller: the others are compressed already."""
+SMALLEST_BYTES = 200
+HASHED_NAME = re.compile(r"[.-][A-Za-z0-9_-]{8,}\.\w+")
+"""The end of a name in `/assets/` that changes with its content, as Vite writes it."""
+QUICK, THOROUGH, OF_LARGE = 5, 11, 9
+"""Qualities of Brotli. The last is for files above a MiB, which would take many seconds."""
+BR, GZIP = b"br", b"gzip"
+KEPT_SECONDS = 90 * 24 * 3600
+
+
+@dataclass(slots=True)
+class Asset:
+    """A file of Gradio's own page.
+
+    Attributes:
+        digest: SHA-256 of its content, hexadecimal.
+        content_type: with its charset.
+        is_immutable: whether its address changes when it does.
+        is_text: whether compressing it is of use.
+        bodies: its content by coding, `b""` for none, as far as it was asked for.
+    """
+
+    digest: str
+    content_type: str
+    is_immutable: bool
+    is_text: bool
+    bodies: dict[bytes, bytes] = field(default_factory=dict)
+
+    @property
+    def kept_bytes(self) -> int:
+        return sum(map(len, self.bodies.values()))
+
+
+def folder() -> Path:
+    """Where compressed assets are kept."""
+    return settings.PORTICO_DATA / "assets"
+
+
+def frontend(environment: str) -> Path | None:
+    """Gradio's own page within an Environment, or None where there is none."""
+    found = (environments_folder() / environment).glob("lib/python3*/site-packages/gradio/templates/frontend")
+    return next(iter(sorted(found)), None)
+
+
+def parts_of(path: bytes) -> list[str] | None:
+    """Where a request's path lies within `frontend`, as Gradio's own routes have it."""
+    parts = segments(path)
+    if parts is None or ".." in parts or not parts[-1]:
+        return None
+    return ["assets", *parts] if parts[0] == "svelte" else parts
+
+
+def read(environment: str, parts: list[str]) -> Asset | None:
+    """Read a file of an Environment's Gradio; None when there is none, or it is too large."""
+    root = frontend(environment)
+    if root is None:
+        return None
+    try:
+        file = open_file(root, parts, "")
+    except (FileNotFoundError, IsFolder):
+        return None
+    with file:
+        if file.size > MAX_FILE_BYTES:
+            return None
+        content = os.pread(file.descriptor, file.size + 1, 0)
+        name = file.path.name
+        return Asset(
+            digest=hashlib.sha256(content).hexdigest(),
+            content_type=file.content_type,
+            is_immutable=parts[0] == "assets" and HASHED_NAME.search(name) is not None,
+            is_text=file.path.suffix.lower() in TEXT and len(content) >= SMALLEST_BYTES,
+            bodies={b"": content},
+        )
+
+
+class Store:
+    """What was compressed, on disk, by content. Shared by all processes of the portal."""
+
+    def path(self, digest: str, coding: bytes) -> Path:
+        return folder() / digest[:2] / f"{digest}.{coding.decode()}"
+
+    def load(self, digest: str, coding: bytes) -> bytes | None:
+        path = self.path(digest, coding)
+        try:
+            content = path.read_bytes()
+            os.utime(path)
+        except OSError:
+            return None
+        return content
+
+    def save(self, digest: str, coding: bytes, content: bytes) -> None:
+        path = self.path(digest, coding)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        try:
+            aside.write_bytes(content)
+            aside.replace(path)
+        finally:
+            aside.unlink(missing_ok=True)
+
+    def sweep(self) -> None:
+        """Delete what no process has loaded for three months, and halves that one left when it died."""
+        since = time.time() - KEPT_SECONDS
+        for path in folder().glob("*/*"):
+            with suppress(OSError):
+                if path.stat().st_mtime < (time.time() - 3600 if path.name.startswith(".") else since):
+                    path.unlink()
+
+
+class Assets:
+    """The assets that one event loop's gateway was asked for, the latest last."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[tuple[str, bytes], Asset | None] = OrderedDict()
+        self._bytes = 0
+        self._store = Store()
+        self._compressor: ThreadPoolExecutor | None = None
+        self._queued: set[str] = set()
+
+    async def serve(self, request: Request, route: Route, answer: Answer) -> bool:
+        """Answer with an asset. False when this is none, and nothing was answered."""
+        if not request.path.startswith(PATHS) or request.prefix or request.method not in SAFE_METHODS:
+            return False
+        asset = await self._find(route.assets, request.path)
+        if asset is None:
+            return False
+        coding = h.best_coding(request.first.get(b"accept-encoding", b"")) if asset.is_text else b""
+        etag = f'"{asset.digest[:32]}{f"-{coding.decode()}" if coding else ""}"'.encode()
+        headers = [
+            (b"content-type", asset.content_type.encode()),
+            (b"cache-control", _cache_control(asset, route)),
+            (b"etag", etag),
+            (b"vary", b"Accept-Encoding"),
+            (b"x-content-type-options", b"nosniff"),
+        ]
+        if h.matches(request.first.get(b"if-none-match"), etag):
+            await answer.start(304, headers)
+            await answer.body(b"", more=False)
+            return True
+        body = asset.bodies.get(coding)
+        if body is None:
+            body = await self._compressed((route.assets, request.path), asset, coding)
+        if coding:
+            headers.append((b"content-encoding", coding))
+        await answer.whole(200, headers, body)
+        return True
+
+    async def _find(self, environment: str, path: bytes) -> Asset | None:
+        key = (environment, path)
+        if key in self._known:
+            self._known.move_to_end(key)
+            return self._known[key]
+        parts = parts_of(path)
+        asset = await asyncio.to_thread(read, environment, parts) if parts is not None else None
+        if key not in self._known:
+            self._known[key] = asset
+            self._count(asset.kept_bytes if asset else 0)
+        return self._known.get(key, asset)
+
+    def _count(self, more: int) -> None:
+        self._bytes += more
+        while self._known and (len(self._known) > MAX_KNOWN or self._bytes > MAX_KEPT_BYTES):
+            _, oldest = self._known.popitem(last=False)
+            self._bytes -= oldest.kept_bytes if oldest else 0
+
+    async def _compressed(self, key: tuple[str, bytes], asset: Asset, coding: bytes) -> bytes:
+        content = asset.bodies[b""]
+        stored = await asyncio.to_thread(self._store.load, asset.digest, coding)
+        if stored is None and coding == BR:
+            self._compress_well(key, asset, content)
+        body = stored if stored is not None else await asyncio.to_thread(compress, content, coding)
+        if coding not in asset.bodies:
+            self._keep(key, asset, coding, body)
+        return asset.bodies.get(coding, body)
+
+    def _keep(self, key: tuple[str, bytes], asset: Asset, coding: bytes, body: bytes) -> None:
+        is_known = self._known.get(key) is asset
+        before, asset.bodies[coding] = len(asset.bodies.get(coding, b"")), body
+        if is_known:
+            self._count(len(body) - before)
+
+    def _compress_well(self, key: tuple[str, bytes], asset: Asset, content: bytes) -> None:
+        """Begin to, beside the loop and one file after the other."""
+        if asset.digest in self._queued or len(self._queued) >= MAX_QUEUED:
+            return
+        if self._compressor is None:
+            self._compressor = ThreadPoolExecutor(1, "portico-assets")
+        self._queued.add(asset.digest)
+        loop = asyncio.get_running_loop()
+
+        def done(body: bytes | None) -> None:
+            self._queued.discard(asset.digest)
+            if body is not None:
+                self._keep(key, asset, BR, body)
+
+        def work() -> None:
+            body: bytes | None = None
+            try:
+                body = compress(content, BR, thoroughly=True)
+                self._store.save(asset.digest, BR, body)
+            except OSError as error:
+                log.warning("a compressed asset could not be kept", error=repr(error))
+            finally:
+                with suppress(RuntimeError):  # the loop has been closed meanwhile
+                    loop.call_soon_threadsafe(done, body)
+
+        self._compressor.submit(work)
+
+    def close(self) -> None:
+        if self._compressor is not None:
+            self._compressor.shutdown(wait=False, cancel_futures=True)
+
+
+def compress(content: bytes, coding: bytes, *, thoroughly: bool = False) -> bytes:
+    """`content` in `br` or `gzip`."""
+    if coding == GZIP:
+        return gzip.compress(content, mtime=0)
+    quality = QUICK if not thoroughly else THOROUGH if len(content) <= 1024**2 else OF_LARGE
+    return bytes(brotli.compress(content, mode=brotli.MODE_TEXT, quality=quality))
+
+
+def _cache_control(asset: Asset, route: Route) -> bytes:
+    whose = b"private" if route.private else b"public"
+    if asset.is_immutable:
+        return whose + b", max-age=31536000, immutable"
+    return whose + b", max-age=0, must-revalidate"
