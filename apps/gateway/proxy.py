@@ -103,7 +103,7 @@ async def proxy_http(
     has_body = request.expects_body
     chunked = has_body and b"content-length" not in request.first
     head = _head(request, upstream_headers(request, route, drop), chunked=chunked)
-    attempts = max(2, len(pool.peers) + 1)
+    attempts, is_repeated = max(2, len(pool.peers) + 1), False
     for attempt in range(1, attempts + 1):
         pool.begin()
         try:
@@ -124,7 +124,8 @@ async def proxy_http(
             if answer.started:
                 raise BrokenAnswer(str(error)) from error
             gone = give_up(error, workers, route, pool)
-            is_last = attempt == attempts or (attempt > 1 and not _never_arrived(error))
+            is_last = attempt == attempts or is_repeated
+            is_repeated = not _never_arrived(error)
             if is_last and isinstance(error, AgentUnavailable):
                 raise
             if is_last or not _may_repeat(error, request, body):

@@ -34,12 +34,20 @@ class Replicas:
     def __init__(self, space: Space, agent: StandInAgent, deployment_id: int) -> None:
         self.space, self.agent, self.deployment_id = space, agent, deployment_id
         self.runners: dict[int, web.AppRunner] = {}
+        self.sites: dict[int, web.TCPSite] = {}
         self.workers: dict[int, RunningWorker] = {}
         self.vanished: list[int] = []
 
     async def start(self, number: int) -> None:
         async def who(request: web.Request) -> web.Response:
             return web.json_response({"worker": number, "cookie": request.headers.get("Cookie")})
+
+        async def end(request: web.Request) -> web.Response:
+            self.vanished.append(number)
+            await self.sites[number].stop()
+            assert request.transport is not None
+            request.transport.close()
+            return web.Response()
 
         async def vanish(request: web.Request) -> web.Response:
             self.vanished.append(number)
@@ -51,10 +59,11 @@ class Replicas:
         outer = web.Application()
         outer.router.add_route("*", "/who", who)
         outer.router.add_route("*", "/vanish", vanish)
+        outer.router.add_route("*", "/end", end)
         outer.add_subapp("/app", app)
         self.runners[number] = runner = web.AppRunner(outer, shutdown_timeout=0.1)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        self.sites[number] = site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
         assert site._server is not None
         port = site._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]
@@ -201,6 +210,13 @@ async def test_a_post_to_a_worker_that_is_gone_reaches_another(replicas: Replica
     """The connection is refused, so that it cannot have arrived."""
     await replicas.die(await replicas.who(), told=False)
     assert await replicas.who(method="POST") in replicas.workers
+
+
+async def test_what_ends_a_worker_is_not_given_to_another(replicas: Replicas) -> None:
+    mine = await replicas.who()
+    assert (await get(replicas.space.host, "/end")).status == 502
+    assert replicas.vanished == [mine], "nothing listened any more when it was tried again"
+    assert await replicas.who() != mine
 
 
 async def test_what_a_worker_broke_off_at_is_not_given_to_another(replicas: Replicas) -> None:
