@@ -107,7 +107,8 @@ async def proxy_http(
     for attempt in range(1, attempts + 1):
         pool.begin()
         try:
-            connection = await pool.connection(sure=request.method not in IDEMPOTENT_METHODS)
+            is_sure = request.method not in IDEMPOTENT_METHODS or bool(pool.peers)
+            connection = await pool.connection(sure=is_sure)
             sender = None
             try:
                 connection.begin(request.method, head)

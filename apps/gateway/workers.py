@@ -82,7 +82,7 @@ class Pool:
         """An open connection on which nothing happens; give it back by `put_back`.
 
         Args:
-            sure: look whether the app has just closed it, as for what must not be sent twice.
+            sure: look whether the app has just closed it, as for what must not be sent twice, or to another worker.
 
         Raises:
             NoSocket: the worker is gone.
