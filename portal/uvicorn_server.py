@@ -68,7 +68,8 @@ class Outgoing:
 
     def flush(self) -> None:
         if self._held:
-            self._transport.write(self._held[0] if len(self._held) == 1 else b"".join(self._held))
+            if not self.is_closing():  # uvloop refuses to write to a transport that has closed
+                self._transport.write(self._held[0] if len(self._held) == 1 else b"".join(self._held))
             self._held.clear()
 
     def close(self) -> None:

@@ -182,8 +182,13 @@ async def _pass_back(connection: Connection, answer: Answer) -> None:
         await answer.page(pages.bad_gateway())
         return
     status = connection.status
+    if status in (204, 304):
+        # A length would be that of a body which does not come (RFC 9110, section 8.6); servers count what they send.
+        await answer.start(status, [(k, v) for k, v in headers if k != b"content-length"])
+        await answer.body(b"", more=False)
+        return
     await answer.start(status, headers)
-    if answer.method == "HEAD" or status in (204, 304):
+    if answer.method == "HEAD":
         await answer.body(b"", more=False)
         return
     while chunk := await connection.chunk():

@@ -16,6 +16,8 @@ import httptools
 MAX_HEAD_BYTES = 64 * 1024
 AHEAD_BYTES = 256 * 1024
 """How much of an answer waits here for a slow client before the app is no longer read."""
+MAX_STATUS = 599
+"""RFC 9110, section 15: what lies beyond is invalid, and servers have no line for it."""
 MAX_INFORMATIONAL = 16
 """1xx answers before the real one; each is dropped."""
 
@@ -220,6 +222,9 @@ class Connection(asyncio.Protocol):
         status = self._parser.get_status_code()
         if status < 200:
             self._informational += 1
+            return
+        if status > MAX_STATUS:
+            self.give_up(UpstreamError(f"a status that is none: {status}"))
             return
         length = coding = None
         for name, value in self.headers:

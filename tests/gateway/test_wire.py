@@ -18,9 +18,12 @@ H = b"Host: " + HOST + b"\r\n"
 
 @pytest.fixture(scope="module", params=["daphne", "uvicorn"])
 def wire(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wire]:
-    with running(request.param, tmp_path_factory.mktemp(request.param)) as made:
+    folder = tmp_path_factory.mktemp(request.param)
+    with running(request.param, folder) as made:
         made.ask("/warm")
         yield made
+        said = (folder / "stderr").read_text()
+        assert "Traceback" not in said and "gateway failed" not in said, said[-3000:]
 
 
 @pytest.fixture(autouse=True)
@@ -220,6 +223,7 @@ NO_ANSWERS = {
     "answers before the answer, and no end": [b"HTTP/1.1 100 Continue\r\n\r\n" * 100],
     "another protocol": [b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\nhello"],
     "a status that is none": [b"HTTP/1.1 99999 OK\r\nContent-Length: 0\r\n\r\n"],
+    "a status of no class": [b"HTTP/1.1 600 OK\r\nContent-Length: 0\r\n\r\n"],
 }
 
 
@@ -239,13 +243,19 @@ def test_an_answer_that_does_not_begin_is_a_timeout(wire: Wire) -> None:
     wait_until(lambda: wire.app.gone == 1, seconds=10)
 
 
-@pytest.mark.parametrize(("status", "method"), [(204, "GET"), (304, "GET"), (200, "HEAD"), (404, "HEAD")])
-def test_answers_without_a_body(wire: Wire, status: int, method: str) -> None:
-    length = b"" if status == 204 else b"Content-Length: 5\r\n"
-    wire.app.answers["x"] = [b'HTTP/1.1 %d X\r\n%bETag: "x"\r\n\r\n' % (status, length)]
+@pytest.mark.parametrize("prefix", ["", "/run/ada/wire"])
+@pytest.mark.parametrize(
+    ("status", "method"), [(204, "GET"), (304, "GET"), (304, "HEAD"), (200, "HEAD"), (404, "HEAD"), (204, "POST")]
+)
+def test_answers_without_a_body(wire: Wire, status: int, method: str, prefix: str) -> None:
+    """The connection stays open after them, whatever length the app names."""
+    wire.app.answers["x"] = [b'HTTP/1.1 %d X\r\nContent-Length: 5\r\nETag: "x"\r\n\r\n' % status]
+    headers = b"Content-Length: 0\r\n" if method == "POST" else b""
     for _ in range(2):
-        answer = wire.ask("/x", method)
+        answer = wire.ask(f"{prefix}/x", method, headers, host=b"localhost" if prefix else HOST)
         assert answer.status == status and answer.body == b"" and answer.value(b"etag") == b'"x"'
+        assert not answer.closed
+        assert answer.value(b"content-length") in ((None, b"0") if status in (204, 304) else (b"5",))
 
 
 def test_garbage_behind_an_answer_is_nobodys_answer(wire: Wire) -> None:
