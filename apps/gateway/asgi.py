@@ -42,6 +42,8 @@ log = structlog.get_logger(__name__)
 PAGE_PATIENCE_SECONDS = 1.5
 """How long a visit waits for a waking Space before it gets the waking page."""
 READY_PATIENCE_SECONDS = 20.0
+DOUBT_SECONDS = 0.02
+"""How long the agent may take to say that a worker is awake before its page is drawn."""
 ABORT = "portico.abort"
 """Name of an ASGI extension of ours: a message of this type makes the server close the connection at once."""
 
@@ -194,13 +196,25 @@ class Gateway:
 
     async def _draw(self, request: Request, route: Route, answer: Answer) -> bool:
         """Answer from the snapshot while the worker wakes. False when there is none for this, or it is awake."""
-        if self.workers.ready(route) is not None:
+        if self.workers.ready(route) is not None or await self._is_awake_after_all(route):
             return False
         drawn = await self.snapshots.find(request, route, answer)
         if drawn is None:
             return False
         self.workers.wake(route)
         await answer.whole(200, drawn.headers, drawn.body)
+        return True
+
+    async def _is_awake_after_all(self, route: Route) -> bool:
+        """Whether a worker that was known a moment ago is there, which the agent says at once."""
+        if not self.workers.is_known(route):
+            return False
+        try:
+            await self.workers.find(route, DOUBT_SECONDS)
+        except TimeoutError:
+            return False
+        except NotAwake:
+            pass
         return True
 
     async def _awake(self, route: Route, patience: float) -> Pool:

@@ -2,8 +2,8 @@
 
 `apps.gateway.takes` keeps the answers of a deployment that do not depend on who asks: its pages, `/config`, the
 description of its API. While the worker is not known to answer, visitors get these at once, and the worker is woken in
-the same instant; whatever the page asks next waits for it. What an answer says of its own address was taken under a
-name made up for that, in whose place the visitor's comes.
+the same instant; whatever the page asks next waits for it. Where an answer tells its own
+address, the one that the visitor asked comes in its place.
 """
 
 from __future__ import annotations
@@ -57,20 +57,20 @@ class Content:
     """What one snapshot holds.
 
     Attributes:
-        placeholder: the host in whose place the visitor's own comes.
+        host: under which they were taken, in whose place the visitor's own comes.
         answers: by path.
         taken_at: when.
     """
 
-    placeholder: str
+    host: str
     answers: Mapping[str, Kept]
     taken_at: datetime
 
 
-def pack(placeholder: str, answers: Mapping[str, Kept]) -> bytes:
+def pack(host: str, answers: Mapping[str, Kept]) -> bytes:
     """As `Snapshot.content` has it."""
     said = {
-        "placeholder": placeholder,
+        "host": host,
         "answers": {
             path: [[[_text(k), _text(v)] for k, v in kept.headers], _text(kept.body)] for path, kept in answers.items()
         },
@@ -88,7 +88,7 @@ def _unpack(content: bytes, taken_at: datetime) -> Content:
         path: Kept([(k.encode("latin-1"), v.encode("latin-1")) for k, v in headers], body.encode("latin-1"))
         for path, (headers, body) in said["answers"].items()
     }
-    return Content(said["placeholder"], answers, taken_at)
+    return Content(said["host"], answers, taken_at)
 
 
 @in_database
@@ -141,7 +141,7 @@ class Snapshots:
         key = (route.snapshot, path, request.host + request.prefix, coding)
         body = self._bodies.get(key)
         if body is None:
-            body = await _body(kept.body.replace(content.placeholder.encode(), key[2].encode()), coding)
+            body = await _body(kept.body.replace(content.host.encode(), key[2].encode()), coding)
             self._keep_body(key, body)
         self._bodies.move_to_end(key)
         headers = [*kept.headers, (b"age", str(age).encode()), (b"vary", b"Accept-Encoding")]

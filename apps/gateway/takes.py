@@ -1,9 +1,11 @@
 """Taking a snapshot: ask a worker that has just become ready what anybody would be answered.
 
 Each address is asked twice, as two strangers who share nothing: other hosts, addresses, browsers and languages, a
-moment apart. What is the same for both is kept. A page that sets a cookie, asks for a login, says that it varies or
-that it must not be stored, or differs between the two, is not drawn, and its owner is told why. So is one whose parts
-are others than when the deployment was started before: a page that was drawn could not talk to the worker that comes.
+moment apart. (The first one's host is the Space's own: Gradio remembers who asked first for the description of its
+API, and names that host to everybody.) What is the same for both is kept. A page that sets a cookie, asks for a login,
+says that it varies or that it must not be stored, or differs between the two, is not drawn, and its owner is told why.
+So is one whose parts are others than when the deployment was started before: a page that was drawn could not talk to
+the worker that comes.
 """
 
 from __future__ import annotations
@@ -96,14 +98,14 @@ class Taken:
 
     Attributes:
         answers: by path; empty when the page is not to be drawn.
-        placeholder: see `snapshots.Content`.
+        host: see `snapshots.Content`.
         shape: see `Snapshot`.
         refusal: why there are no answers.
         has_plain_assets: see `Snapshot`.
     """
 
     answers: Mapping[str, Kept]
-    placeholder: str
+    host: str
     shape: str
     refusal: str
     has_plain_assets: bool
@@ -115,11 +117,11 @@ class Stranger:
     Args:
         pool: the worker.
         headers: what they say of themselves.
+        host: under which they ask.
     """
 
-    def __init__(self, pool: Pool, headers: h.Headers) -> None:
-        self._pool, self._headers = pool, headers
-        self.host = f"s{secrets.token_hex(12)}.invalid"
+    def __init__(self, pool: Pool, headers: h.Headers, host: str) -> None:
+        self._pool, self._headers, self.host = pool, headers, host
 
     async def ask(self, path: str) -> Answered:
         """Raises: UpstreamError, NoSocket: the worker did not answer. Refused: too much."""
@@ -148,17 +150,19 @@ class Stranger:
             self._pool.put_back(connection)
 
 
-async def take(pool: Pool, environment: str) -> Taken:
+async def take(pool: Pool, environment: str, host: str) -> Taken:
     """Ask a worker of a Gradio app.
 
     Args:
         pool: the worker.
         environment: key of its Environment.
+        host: the Space's own, with its port.
 
     Raises:
         UpstreamError, NoSocket, TimeoutError: the worker did not answer; nothing is known.
     """
-    first, second = (Stranger(pool, headers) for headers in STRANGERS)
+    hosts = (host, f"s{secrets.token_hex(12)}.invalid")
+    first, second = (Stranger(pool, *both) for both in zip(STRANGERS, hosts, strict=True))
     try:
         config = await _config(first)
         paths = [PAGE, CONFIG, *_pages(config)]
@@ -221,7 +225,7 @@ def _same(path: str, one: Answered, other: Answered, first: Stranger, second: St
             raise Refused(f"{where} is compressed for those who did not ask for that")
         if {d.strip().lower() for d in said.get(b"cache-control", b"").split(b",")} & {b"private", b"no-store"}:
             raise Refused(f"{where} says that it must not be stored")
-    if _comparable(one, first) != _comparable(other, second):
+    if _comparable(one) != _comparable(other, second.host.encode(), first.host.encode()):
         raise Refused(f"{where} differs from visitor to visitor, or from moment to moment")
     try:
         headers = [(k, v) for k, v in h.from_upstream(one.headers) if k in KEPT_HEADERS]
@@ -232,9 +236,9 @@ def _same(path: str, one: Answered, other: Answered, first: Stranger, second: St
     return Kept(headers, one.body)
 
 
-def _comparable(answered: Answered, stranger: Stranger) -> tuple[h.Headers, bytes]:
+def _comparable(answered: Answered, host: bytes = b"", instead: bytes = b"") -> tuple[h.Headers, bytes]:
     headers = [(k, v) for k, v in answered.headers if k in KEPT_HEADERS]
-    return headers, answered.body.replace(stranger.host.encode(), b"")
+    return headers, answered.body.replace(host, instead) if host else answered.body
 
 
 def shape(config: Mapping[str, Any]) -> str:
@@ -274,6 +278,7 @@ class Due:
     worker: runtime.RunningWorker
     deployment_id: int
     environment: str
+    host: str
     inputs: str
 
 
@@ -291,7 +296,7 @@ def _due(space_id: int) -> Due | None:
     if Space.objects.filter(pk=space_id, variables__updated_at__gt=row.started_at).exists():
         return None
     worker = runtime.RunningWorker(row.pk, row.port, row.node_id, row.deployment_id)
-    return Due(worker, row.deployment_id, row.deployment.environment_id, inputs_of(space))
+    return Due(worker, row.deployment_id, row.deployment.environment_id, space.host, inputs_of(space))
 
 
 async def take_of(space_id: int) -> bool:
@@ -303,7 +308,7 @@ async def take_of(space_id: int) -> bool:
     pool = Pool(due.worker)
     try:
         async with asyncio.timeout(TAKE_SECONDS):
-            taken = await take(pool, due.environment)
+            taken = await take(pool, due.environment, due.host)
     except (UpstreamError, NoSocket, TimeoutError, runtime.AgentUnavailable) as error:
         log.info("no snapshot was taken", space=space_id, error=repr(error))
         return False
@@ -330,7 +335,7 @@ def keep(space_id: int, deployment_id: int, depends_on: str, taken: Taken) -> bo
     """Put what was taken in the place of what was there. False when the deployment is not the current one any more."""
     if not Deployment.objects.filter(pk=deployment_id, space=space_id, is_current=True).exists():
         return False
-    content = pack(taken.placeholder, taken.answers) if taken.answers else b""
+    content = pack(taken.host, taken.answers) if taken.answers else b""
     refusal, starts = taken.refusal, 1
     before = Snapshot.objects.filter(deployment=deployment_id, inputs=depends_on).defer("content").first()
     if before is not None:

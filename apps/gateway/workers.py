@@ -238,6 +238,11 @@ class Workers:
             if not self._waiting[space_id]:
                 del self._waiting[space_id]
 
+    def is_known(self, route: Route) -> bool:
+        """Whether it had a worker of the current deployment of late."""
+        pool = self._pools.get(route.space_id)
+        return pool is not None and pool.worker.deployment_id == route.deployment_id
+
     def wake(self, route: Route) -> None:
         """Start its worker, if none is known to answer, and wait for nothing."""
         if self.ready(route) is None and route.space_id not in self._starting:

@@ -55,6 +55,7 @@ class GradioLike:
         status: by path, where it is not 200.
         vary: by path, a header of the request that the answer tells.
         files: what it has under `/assets/` and `/static/`.
+        remembered: the host that asked first for the description of its API.
     """
 
     asked: list[str] = field(default_factory=list)
@@ -72,6 +73,7 @@ class GradioLike:
     status: dict[str, int] = field(default_factory=dict)
     tells: dict[str, str] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=lambda: dict(FILES))
+    remembered: str = ""
 
     async def answer(self, request: web.Request) -> web.Response:
         path = request.path
@@ -83,7 +85,8 @@ class GradioLike:
         elif path == "/config":
             body, kind = json.dumps({**self.config, "root": f"http://{host}"}).encode(), "application/json"
         elif path == "/gradio_api/info":
-            body, kind = b'{"named_endpoints": {}}', "application/json"
+            self.remembered = self.remembered or host  # as Gradio does
+            body, kind = json.dumps({"snippet": self.remembered}).encode(), "application/json"
         elif path == "/theme.css":
             body, kind = b":root { --x: 1 }", "text/css"
         elif path.lstrip("/") in self.files:

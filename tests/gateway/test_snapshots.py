@@ -14,6 +14,7 @@ from django.test import Client
 
 from apps.accounts.models import User
 from apps.gateway.access import frame_url
+from apps.gateway.asgi import current
 from apps.gateway.models import Snapshot
 from apps.runtime.client import StartRefused
 from apps.spaces.models import Space, Stage
@@ -116,6 +117,8 @@ async def test_under_run_it_has_that_address(asleep: Site) -> None:
     answer = await get("localhost:8000", f"/run/{asleep.space.slug}/config")
     assert answer.json()["root"] == f"http://localhost:8000/run/{asleep.space.slug}"
     assert answer.get("age") is not None
+    info = await get("localhost:8000", f"/run/{asleep.space.slug}/gradio_api/info")
+    assert info.json() == {"snippet": f"localhost:8000/run/{asleep.space.slug}"} and info.get("age") is not None
     strange = begin("GET", 'evil"<script>', f"/run/{asleep.space.slug}/config")
     await asyncio.sleep(0.05)
     assert strange.status == 0, "a host that is none is not written into an answer"
@@ -126,6 +129,23 @@ async def test_an_awake_worker_answers_itself(asleep: Site, agent: StandInAgent)
     await get(asleep.space.host, "/who")
     answer = await get(asleep.space.host, "/", headers=PAGE)
     assert answer.get("age") is None and asleep.app.asked == ["/who", "/"]
+
+
+async def test_an_awake_worker_answers_itself_though_something_has_changed(asleep: Site, agent: StandInAgent) -> None:
+    agent.held[asleep.space.pk].set()
+    await get(asleep.space.host, "/who")
+    await current().watch.changed(asleep.space.pk)
+    assert (await get(asleep.space.host, "/")).get("age") is None
+
+
+async def test_a_worker_that_has_just_gone_to_sleep_is_not_waited_for(asleep: Site, agent: StandInAgent) -> None:
+    agent.held[asleep.space.pk].set()
+    await get(asleep.space.host, "/who")
+    agent.end(asleep.space.pk)
+    agent.held[asleep.space.pk].clear()
+    await current().watch.changed(asleep.space.pk)
+    answer = await asyncio.wait_for(get(asleep.space.host, "/"), 5)
+    assert answer.get("age") is not None
 
 
 @pytest.mark.parametrize("stage", [Stage.PAUSED, Stage.RUNTIME_ERROR, Stage.STOPPED, Stage.BUILD_ERROR])

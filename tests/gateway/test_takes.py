@@ -32,6 +32,12 @@ async def test_pages_config_and_description_are_taken_and_nothing_else(gradio_si
     assert not any("escape" in path or path.startswith("/gradio_api/queue") for path in asked)
 
 
+async def test_a_worker_that_remembers_a_host_remembers_the_spaces_own(gradio_site: Site) -> None:
+    """Gradio answers the first host that asked for the description of its API to everybody, for ever."""
+    await gradio_site.take()
+    assert gradio_site.app.remembered == gradio_site.space.host
+
+
 @pytest.mark.parametrize(
     ("habit", "why"),
     [
