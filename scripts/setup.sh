@@ -79,11 +79,14 @@ fi
 compile apps portal
 
 if [ "$goal" = test ]; then
-    if [ ! -e embed_js/node_modules/.package-lock.json ] ||
-        [ embed_js/package-lock.json -nt embed_js/node_modules/.package-lock.json ]; then
-        say "installing the type checker of embed_js"
-        (cd embed_js && npm ci --silent --no-audit --no-fund)
-    fi
+    # The type checker of embed_js, and Gradio's JavaScript client, which the tests use as people do.
+    for folder in embed_js tests/clients; do
+        if [ ! -e $folder/node_modules/.package-lock.json ] ||
+            [ $folder/package-lock.json -nt $folder/node_modules/.package-lock.json ]; then
+            say "installing the pinned packages of $folder"
+            (cd $folder && npm ci --silent --no-audit --no-fund --ignore-scripts)
+        fi
+    done
 fi
 
 kernel="$venv/kernel"
