@@ -25,12 +25,18 @@ class Snippets:
     address: str
     iframe: str
     element: str
+    badge: str
     embeddable: bool
 
 
 def title_of(space: Space) -> str:
     """The Space's title for people, its name where it has none."""
     return space.title or space.name
+
+
+def description_of(space: Space) -> str:
+    """One sentence for people who have not opened it."""
+    return space.short_description or f"{title_of(space)}, a {space.get_sdk_display()} demo by {space.owner.name}."
 
 
 def is_embeddable(space: Space) -> bool:
@@ -45,8 +51,9 @@ def snippets(space: Space) -> Snippets:
         space: with its `owner` loaded.
     """
     if not is_embeddable(space):
-        return Snippets(address=space.url, iframe="", element="", embeddable=False)
+        return Snippets(address=space.url, iframe="", element="", badge="", embeddable=False)
     title, url = escape(title_of(space)), escape(space.url)
+    page = f"{settings.PORTICO_URL}{space.get_absolute_url()}"
     height = "" if space.sdk in TELL_THEIR_HEIGHT else f' height="{FRAME_PIXELS}px"'
     return Snippets(
         address=space.url,
@@ -60,6 +67,7 @@ def snippets(space: Space) -> Snippets:
             f'  <a href="{url}">{title}</a>\n'
             "</gradio-app>"
         ),
+        badge=f"[![Open in Portico]({settings.PORTICO_URL}/embed/badge.svg)]({page})",
         embeddable=True,
     )
 

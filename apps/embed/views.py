@@ -7,14 +7,25 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils.cache import get_conditional_response
 from django.views.decorators.http import require_safe
 
+from apps.embed import oembed as oembed_answers
+from apps.embed import previews
 from apps.embed.script import best_encoding, script
-from apps.embed.selectors import describe
+from apps.embed.selectors import describe, description_of, title_of
 from apps.spaces.models import Space
 from apps.spaces.selectors import get_space
 
 SCRIPT_CACHE = "public, max-age=300, stale-while-revalidate=86400"
 DESCRIPTION_CACHE = "public, max-age=1"
+PICTURE_CACHE = "public, max-age=3600"
 """Enough for many elements of one page; a takedown or a new visibility shows on other sites within two seconds."""
+
+BADGE = (
+    '<svg xmlns="http://www.w3.org/2000/svg" width="124" height="24" role="img" aria-label="Open in Portico">'
+    '<rect width="124" height="24" rx="5" fill="#a1441d"/>'
+    '<path d="M8 17V10a4 4 0 0 1 8 0v7" fill="none" stroke="#fff" stroke-width="2" stroke-linecap="round"/>'
+    '<text x="24" y="16" fill="#fff" font-family="Verdana,DejaVu Sans,sans-serif" font-size="11">Open in Portico</text>'
+    "</svg>"
+)
 
 
 def _for_any_site(response: HttpResponse, cache: str) -> HttpResponse:
@@ -52,3 +63,50 @@ def space_description(request: HttpRequest, owner: str, name: str) -> HttpRespon
         error = {"error": "This Space was withdrawn by the moderators."}
         return _for_any_site(JsonResponse(error, status=410), DESCRIPTION_CACHE)
     return _for_any_site(JsonResponse(describe(space)), DESCRIPTION_CACHE)
+
+
+@require_safe
+def oembed(request: HttpRequest) -> HttpResponse:
+    """Tell a consumer how to show the Space of `url`: 404 where there is no public one, 410 where moderators withhold
+    it, 501 for a `format` that is neither `json` nor `xml` (oEmbed 1.0, section 2.3.5)."""
+    kind = request.GET.get("format", "json")
+    if kind not in oembed_answers.FORMATS:
+        return _error("There are json and xml.", 501)
+    if "url" not in request.GET:
+        return _error("Name the Space's address as url.", 400)
+    try:
+        space = oembed_answers.find(request.GET["url"])
+    except Space.DoesNotExist:
+        return _error("No public Space of this portal has this address.", 404)
+    if space.is_withheld:
+        return _error("This Space was withdrawn by the moderators.", 410)
+    limits = [oembed_answers.pixels(request.GET.get(name)) for name in ("maxwidth", "maxheight")]
+    said = oembed_answers.describe(space, *limits)
+    if kind == "json":
+        return _for_any_site(JsonResponse(said), PICTURE_CACHE)
+    return _for_any_site(
+        HttpResponse(oembed_answers.as_xml(said), content_type="text/xml; charset=utf-8"), PICTURE_CACHE
+    )
+
+
+def _error(text: str, status: int) -> HttpResponse:
+    return _for_any_site(JsonResponse({"error": text}, status=status), DESCRIPTION_CACHE)
+
+
+@require_safe
+def preview(request: HttpRequest, owner: str, name: str) -> HttpResponse:
+    """A public Space's picture."""
+    try:
+        space = get_space(f"{owner}/{name}", AnonymousUser())
+    except Space.DoesNotExist:
+        return _error("There is no such public Space.", 404)
+    if space.is_withheld:
+        return _error("This Space was withdrawn by the moderators.", 410)
+    picture = previews.preview(title_of(space), space.slug, description_of(space), space.color_from, space.color_to)
+    return _for_any_site(HttpResponse(picture, content_type="image/png"), PICTURE_CACHE)
+
+
+@require_safe
+def badge(request: HttpRequest) -> HttpResponse:
+    """The picture of the Markdown badge."""
+    return _for_any_site(HttpResponse(BADGE, content_type="image/svg+xml"), PICTURE_CACHE)

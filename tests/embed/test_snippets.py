@@ -73,9 +73,9 @@ def dropdown(space: Space) -> str:
     return render_to_string("embed/dropdown.html", {"space": space})
 
 
-def test_the_dropdown_shows_three_things_to_copy(space: Space) -> None:
+def test_the_dropdown_shows_four_things_to_copy(space: Space) -> None:
     html = dropdown(space)
-    assert html.count("data-copy=") == 3
+    assert html.count("data-copy=") == 4
     assert "&lt;gradio-app space=&quot;ada/hello&quot;" in html
     assert "&lt;iframe src=" in html
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from django import template
+from django.conf import settings
 
-from apps.embed.selectors import Snippets, snippets
+from apps.embed.oembed import discovery, preview_url
+from apps.embed.selectors import Snippets, description_of, snippets, title_of
 from apps.spaces.models import Space
 
 register = template.Library()
@@ -14,3 +16,16 @@ register = template.Library()
 def embed_snippets(space: Space) -> Snippets:
     """The Space's snippets: `{% embed_snippets space as embed %}`."""
     return snippets(space)
+
+
+@register.simple_tag
+def embed_links(space: Space) -> dict[str, str]:
+    """What other sites read of a public Space's page: `{% embed_links space as links %}`."""
+    return {
+        "title": title_of(space),
+        "description": description_of(space),
+        "page": f"{settings.PORTICO_URL}{space.get_absolute_url()}",
+        "preview": preview_url(space),
+        "oembed_json": discovery(space, "json"),
+        "oembed_xml": discovery(space, "xml"),
+    }
