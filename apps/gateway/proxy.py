@@ -47,7 +47,8 @@ def upstream_headers(request: Request, route: Route, drop: frozenset[bytes]) -> 
     ]
     if request.prefix:
         prefix = request.prefix.encode()
-        headers = [(k, v) for k, v in headers if k != b"cookie"]
+        # Parts of several ranges would be told apart by a parameter of their type, which does not pass there.
+        headers = [(k, v) for k, v in headers if k != b"cookie" and not (k == b"range" and b"," in v)]
         headers.append((b"X-Forwarded-Prefix", prefix))
         headers.append((b"X-Forwarded-Host", host + prefix if route.sdk == SDK.GRADIO else host))
     else:

@@ -101,7 +101,8 @@ async def _pass_both_ways(
     try:
         await asyncio.wait({up, down}, return_when=asyncio.FIRST_COMPLETED)
         if not down.done():  # the client closed: the app hears its code
-            await upstream.close(code=passable(up.result()))
+            code, reason = up.result()
+            await upstream.close(code=passable(code), message=reason.encode())
     finally:
         for task in (up, down):
             task.cancel()
@@ -110,12 +111,12 @@ async def _pass_both_ways(
             await asyncio.shield(upstream.close(code=GOING_AWAY))
 
 
-async def _up(receive: ASGIReceiveCallable, upstream: aiohttp.ClientWebSocketResponse) -> int | None:
-    """From the client to the app, until the client closes; returns its close code."""
+async def _up(receive: ASGIReceiveCallable, upstream: aiohttp.ClientWebSocketResponse) -> tuple[int | None, str]:
+    """From the client to the app, until the client closes; returns its close code and its reason."""
     while True:
         message = await receive()
         if message["type"] == "websocket.disconnect":
-            return message["code"]
+            return message["code"], message.get("reason") or ""
         if message["type"] != "websocket.receive":
             continue
         try:
@@ -124,14 +125,18 @@ async def _up(receive: ASGIReceiveCallable, upstream: aiohttp.ClientWebSocketRes
             elif (text := message.get("text")) is not None:
                 await upstream.send_str(text)
         except (aiohttp.ClientError, ConnectionError):
-            return GOING_AWAY
+            return GOING_AWAY, ""
 
 
 async def _down(send: ASGISendCallable, upstream: aiohttp.ClientWebSocketResponse) -> None:
-    """From the app to the client, until the app closes; the client hears its code."""
-    async for message in upstream:
+    """From the app to the client, until the app closes; the client hears its code and its reason."""
+    while True:
+        message = await upstream.receive()
         if message.type == aiohttp.WSMsgType.TEXT:
             await send({"type": "websocket.send", "text": message.data, "bytes": None})
         elif message.type == aiohttp.WSMsgType.BINARY:
             await send({"type": "websocket.send", "bytes": message.data, "text": None})
-    await close(send, passable(upstream.close_code))
+        else:
+            break
+    reason = message.extra if message.type == aiohttp.WSMsgType.CLOSE else None
+    await close(send, passable(upstream.close_code), reason or "")

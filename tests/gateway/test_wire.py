@@ -267,6 +267,33 @@ def test_garbage_behind_an_answer_is_nobodys_answer(wire: Wire) -> None:
         assert b"forged" not in wire.ask("/next").raw
 
 
+RANGES = {
+    "one": (b"Range: bytes=2-4\r\n", b"Content-Range: bytes 2-4/9\r\n", b"206"),
+    "one, if it is the same": (b'Range: bytes=2-4\r\nIf-Range: "x"\r\n', b"Content-Range: bytes 2-4/9\r\n", b"206"),
+    "none that is there": (b"Range: bytes=99-\r\n", b"Content-Range: bytes */9\r\n", b"416"),
+}
+
+
+@pytest.mark.parametrize("prefix", ["", "/run/ada/wire"])
+@pytest.mark.parametrize("name", RANGES)
+def test_ranges_are_the_apps_to_answer(wire: Wire, name: str, prefix: str) -> None:
+    asked, told, status = RANGES[name]
+    wire.app.answers["x"] = [
+        b"HTTP/1.1 " + status + b" X\r\nContent-Length: 3\r\nAccept-Ranges: bytes\r\n" + told + b"\r\nabc"
+    ]
+    answer = wire.ask(f"{prefix}/x", headers=asked, host=b"localhost" if prefix else HOST)
+    assert asked.lower() in wire.app.requests[0].lower()
+    assert answer.status == int(status) and answer.body == b"abc"
+    assert told.lower() in answer.head.lower() + b"\r\n" and answer.value(b"accept-ranges") == b"bytes"
+
+
+def test_several_ranges_are_asked_for_where_their_parts_can_be_told_apart(wire: Wire) -> None:
+    wire.ask("/x", headers=b"Range: bytes=0-1,3-4\r\n")
+    wire.ask("/run/ada/wire/x", headers=b"Range: bytes=0-1,3-4\r\n", host=b"localhost")
+    on_the_host, on_the_portal = (got.lower() for got in wire.app.requests)
+    assert b"\r\nrange: bytes=0-1,3-4\r\n" in on_the_host and b"\r\nrange:" not in on_the_portal
+
+
 def test_the_first_event_arrives_while_the_app_holds_the_next(wire: Wire) -> None:
     head = OK + b"Content-Type: text/event-stream\r\n" + CHUNKED + b"\r\n"
     wire.app.answers["x"] = [head + b"9\r\ndata: 1\n\n\r\n", 5.0]

@@ -133,6 +133,61 @@ def make_app(seen: dict[str, Any]) -> web.Application:
         seen["closed"] = response.close_code
         return response
 
+    async def pinging(request: web.Request) -> web.WebSocketResponse:
+        """Pings, and says whether a pong came."""
+        response = web.WebSocketResponse(autoping=False)
+        await response.prepare(request)
+        await response.ping(b"app")
+        message = await response.receive(timeout=10)
+        await response.send_str(f"{message.type.name} {bytes(message.data).decode()}")
+        await response.close()
+        return response
+
+    async def closing(request: web.Request) -> web.WebSocketResponse:
+        response = web.WebSocketResponse()
+        await response.prepare(request)
+        await response.close(code=int(request.query["code"]), message=request.query["reason"].encode())
+        return response
+
+    async def closed(request: web.Request) -> web.WebSocketResponse:
+        """Remembers what the client closes with."""
+        response = web.WebSocketResponse()
+        await response.prepare(request)
+        message = await response.receive()
+        seen["goodbye"] = (response.close_code, message.extra)
+        return response
+
+    async def flood(request: web.Request) -> web.WebSocketResponse:
+        """Sends as much as is taken of it, up to 1000 messages."""
+        response = web.WebSocketResponse()
+        await response.prepare(request)
+        seen["sent"] = 0
+        for _ in range(1000):
+            await response.send_bytes(bytes(65536))
+            seen["sent"] += 1
+        await response.close()
+        return response
+
+    async def deaf(request: web.Request) -> web.WebSocketResponse:
+        """Reads nothing until it is let."""
+        response = web.WebSocketResponse()
+        await response.prepare(request)
+        seen["heard"] = 0
+        while not seen.get("listen"):
+            await asyncio.sleep(0.05)
+        async for _ in response:
+            seen["heard"] += 1
+        return response
+
+    async def dying(request: web.Request) -> web.WebSocketResponse:
+        """Its connection is reset."""
+        response = web.WebSocketResponse()
+        await response.prepare(request)
+        await response.send_str("here")
+        assert request.transport is not None
+        request.transport.abort()
+        return response
+
     app = web.Application(client_max_size=64 * 1024**2)
     app.router.add_get("/events", events)
     app.router.add_post("/upload", upload)
@@ -147,5 +202,7 @@ def make_app(seen: dict[str, Any]) -> web.Application:
     app.router.add_get("/break-off", break_off)
     app.router.add_route("*", "/vanish", vanish)
     app.router.add_get("/socket", socket)
+    for handler in (pinging, closing, closed, flood, deaf, dying):
+        app.router.add_get(f"/{handler.__name__}", handler)
     app.router.add_route("*", "/{any:.*}", echo)
     return app

@@ -6,7 +6,9 @@ the wire, on both sides of the gateway.
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import hashlib
 import os
 import re
 import socket
@@ -23,7 +25,8 @@ from tests.waiting import wait_until
 
 HOST = b"ada-wire.spaces.localhost:8000"
 SERVER = """
-import os, socket, sys
+import asyncio, os, socket, sys
+from dataclasses import replace
 import django
 os.environ["DJANGO_SETTINGS_MODULE"] = "portal.settings"
 django.setup()
@@ -34,18 +37,26 @@ from apps.runtime.client import RunningWorker
 from portal import asgi, uvicorn_server
 from portal.server import server
 
-APP, ID = int(sys.argv[2]), UUID(int=1)
+APP = int(sys.argv[2])
 ROUTE = Route(space_id=1, slug="ada/wire", owner_id=1, subdomain="ada-wire", private=False, withheld=False,
               stage="RUNNING", stage_message="", sdk="python", disable_embedding=False, deployment_id=1)
+ROUTES = [
+    ROUTE,
+    replace(ROUTE, space_id=2, slug="ada/asleep", subdomain="ada-asleep"),
+    replace(ROUTE, space_id=3, slug="ada/gone", subdomain="ada-gone"),
+]
 
 async def read_route(key):
-    return ROUTE if key in (("subdomain", "ada-wire"), ("slug", "ada/wire")) else None
+    return next((one for one in ROUTES if key in (("subdomain", one.subdomain), ("slug", one.slug))), None)
 
 async def read_routes(space_ids):
-    return [ROUTE]
+    return [one for one in ROUTES if one.space_id in space_ids]
 
 async def ensure_worker(space_id, *, timeout):
-    return RunningWorker(ID, APP, "local", 1)
+    if space_id == 2:
+        await asyncio.sleep(0.3)
+        raise TimeoutError
+    return RunningWorker(UUID(int=space_id), APP if space_id == 1 else 1, "local", 1)
 
 async def worker_sockets(worker_id, count):
     made = [socket.socket() for _ in range(count)]
@@ -80,12 +91,12 @@ class App:
 
     Attributes:
         answers: pieces, and between them seconds to wait (a float also notices that the other side went). `CLOSE`
-            closes the connection there, `RESET` resets it.
+            closes the connection there, `RESET` resets it, `ACCEPT` accepts a websocket (RFC 6455, section 4.2.2).
         requests: heads as they arrived, with their bodies.
         gone: how many connections ended while it waited.
     """
 
-    CLOSE, RESET = object(), object()
+    CLOSE, RESET, ACCEPT = object(), object(), object()
 
     def __init__(self) -> None:
         self.answers: dict[str, list[object]] = {}
@@ -123,12 +134,14 @@ class App:
                 if not pieces:
                     got = self.requests[place]
                     pieces = [b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(got) + got]
-                if not self._say(connection, pieces):
+                if not self._say(connection, pieces, head):
                     return
 
-    def _say(self, connection: socket.socket, pieces: list[object]) -> bool:
+    def _say(self, connection: socket.socket, pieces: list[object], head: bytes) -> bool:
         for piece in pieces:
-            if isinstance(piece, bytes):
+            if piece is self.ACCEPT:
+                connection.sendall(_accepted(head))
+            elif isinstance(piece, bytes):
                 try:
                     connection.sendall(piece)
                 except OSError:
@@ -172,6 +185,14 @@ class App:
                 rest += data
             return rest, b""
         return b"", rest
+
+
+def _accepted(handshake: bytes) -> bytes:
+    found = re.search(rb"\r\nsec-websocket-key: *(\S+)", handshake, re.IGNORECASE)
+    assert found is not None
+    key = hashlib.sha1(found[1] + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11", usedforsecurity=False).digest()
+    head = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    return head + b"Sec-WebSocket-Accept: " + base64.b64encode(key) + b"\r\n\r\n"
 
 
 @dataclass
@@ -251,6 +272,14 @@ class Wire:
     def descriptors(self) -> int:
         return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
 
+    def peak_bytes(self) -> int:
+        """The most memory that the server has had at once, since `forget_peak`."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return 1024 * int(status.partition("VmHWM:")[2].split()[0])
+
+    def forget_peak(self) -> None:
+        Path(f"/proc/{self.pid}/clear_refs").write_text("5")
+
 
 def listen(s: socket.socket, *, quiet: float = 0.5, seconds: float = 10) -> Answer:
     raw, closed, deadline = b"", False, time.monotonic() + seconds
@@ -267,11 +296,19 @@ def listen(s: socket.socket, *, quiet: float = 0.5, seconds: float = 10) -> Answ
 
 
 @contextlib.contextmanager
-def running(kind: str, folder: Path) -> Iterator[Wire]:
+def running(kind: str, folder: Path, *, behind: int | None = None, max_bytes: int = 4 * 1024**2) -> Iterator[Wire]:
+    """A server of this kind.
+
+    Args:
+        kind: `daphne` or `uvicorn`.
+        folder: PORTICO_DATA; its standard error goes to the file `stderr` there.
+        behind: port of another app than `Wire.app`.
+        max_bytes: PORTICO_MAX_FILE_BYTES.
+    """
     app, port = App(), free_port()
     environment = {**os.environ, "PORTICO_DATA": str(folder), "PORTICO_SERVER": kind,
-                   "PORTICO_MAX_FILE_BYTES": str(4 * 1024**2)}  # fmt: skip
-    argv = [sys.executable, "-c", SERVER, str(port), str(app.port)]
+                   "PORTICO_MAX_FILE_BYTES": str(max_bytes)}  # fmt: skip
+    argv = [sys.executable, "-c", SERVER, str(port), str(behind or app.port)]
     with (folder / "stderr").open("wb") as said:
         process = subprocess.Popen(argv, cwd=ROOT, env=environment, stderr=said)
     try:

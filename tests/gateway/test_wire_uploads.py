@@ -1,0 +1,72 @@
+"""Large uploads through each web server and the gateway: as much memory as for small ones."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.gateway.wire import HOST, Wire, listen, running
+
+MIB = 1024**2
+SIZE = 64 * MIB
+
+
+@pytest.fixture(scope="module", params=["daphne", "uvicorn"])
+def wire(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wire]:
+    folder = tmp_path_factory.mktemp(request.param)
+    with running(request.param, folder, max_bytes=200 * MIB) as made:
+        made.ask("/warm", "POST", b"Content-Length: 5\r\n", b"hello")
+        yield made
+        assert "Traceback" not in (folder / "stderr").read_text()
+
+
+@pytest.mark.parametrize("prefix", ["", "/run/ada/wire"])
+@pytest.mark.parametrize("chunked", [False, True])
+def test_an_upload_of_64_mib_takes_no_memory(wire: Wire, prefix: str, chunked: bool) -> None:
+    wire.app.requests.clear()
+    wire.app.answers["x"] = [b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"]
+    wire.forget_peak()
+    before = wire.peak_bytes()
+    piece, framing = bytes(MIB), b"Transfer-Encoding: chunked" if chunked else b"Content-Length: %d" % SIZE
+    host = b"localhost" if prefix else HOST
+    with wire.connect(60) as s:
+        s.sendall(b"POST %b/x HTTP/1.1\r\nHost: %b\r\n%b\r\n\r\n" % (prefix.encode(), host, framing))
+        for _ in range(SIZE // MIB):
+            s.sendall(b"%x\r\n%b\r\n" % (MIB, piece) if chunked else piece)
+        s.sendall(b"0\r\n\r\n" if chunked else b"")
+        assert listen(s, seconds=60).status == 200
+    _, _, body = wire.app.requests[0].partition(b"\r\n\r\n")
+    assert body.count(b"\0") == SIZE
+    assert wire.peak_bytes() - before < 16 * MIB
+
+
+def test_an_app_that_does_not_read_stops_its_client(wire: Wire) -> None:
+    """Daphne takes the whole of it to the disk first, uvicorn leaves it with the client."""
+    wire.app.answers["x"] = ["early", 1, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"]
+    wire.forget_peak()
+    before, sent, size = wire.peak_bytes(), 0, 2 * SIZE  # more than the kernel's buffers take
+
+    def send(s: socket.socket) -> None:
+        nonlocal sent
+        try:
+            while sent < size:
+                sent += s.send(bytes(65536))
+        except OSError:
+            pass
+
+    with wire.connect(30) as s:
+        s.sendall(b"POST /x HTTP/1.1\r\nHost: " + HOST + b"\r\nContent-Length: %d\r\n\r\n" % size)
+        sender = threading.Thread(target=send, args=(s,))
+        sender.start()
+        time.sleep(0.6)
+        first = sent
+        time.sleep(0.2)
+        if wire.kind == "uvicorn":
+            assert first == sent < size, "all that was sent waits in the sockets"
+        assert listen(s, seconds=10).status == 200
+    sender.join(10)
+    assert wire.peak_bytes() - before < 16 * MIB
