@@ -1,9 +1,10 @@
-"""Who may see a private Space on its own host.
+"""Who may see a private Space, or one behind a password, on its own host.
 
 The portal and a Space's host share no cookie. A signed-in person comes over with a one-time code in the address
 (`?__sign=`), as with an OAuth 2.0 authorization code; the gateway redeems it for a cookie of that host alone,
 partitioned so that it also works in a frame. The cookie says who it is, never that they may: the database is asked
-again and again. Programs send one of our access tokens instead.
+again and again. Whoever knows a Space's password gets such a cookie too (`apps.gateway.passwords`), which names the
+password instead of a person. Programs send one of our access tokens instead.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from apps.gateway.models import AccessCode
 from apps.gateway.routes import Route
 from apps.runtime.database import in_database
 from apps.spaces.models import Space
-from apps.spaces.selectors import readable_by
+from apps.spaces.selectors import usable_by
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -55,21 +56,34 @@ def issue_code(space: Space, user: User) -> str:
 
 
 def frame_url(space: Space, user: User | AnonymousUser) -> str:
-    """The address to frame a Space by: its own, with a one-time code when it is private and `user` may see it."""
+    """The address to frame a Space by: its own, with a one-time code when it is closed and `user` may use it."""
     deployment = Deployment.objects.filter(space=space, is_current=True).only("base_path").first()
     address = space.url.rstrip("/") + (deployment.base_path if deployment else "/")
-    if not space.is_private or not user.is_authenticated or not readable_by(user).filter(pk=space.pk).exists():
+    if not (space.is_private or space.asks_password) or not user.is_authenticated:
+        return address
+    if not usable_by(user).filter(pk=space.pk).exists():
         return address
     return f"{address}{'&' if '?' in address else '?'}__sign={issue_code(space, user)}"
 
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """What a cookie of ours says: who, and which password they had when they came."""
+    """What a cookie of ours says.
+
+    Attributes:
+        user_id: who; None for somebody without an account.
+        session: a name for what let them in, which ends with it: their account's password when they came or, for
+            somebody without an account, the Space's (`for_lock`).
+    """
 
     space_id: int
-    user_id: int
+    user_id: int | None
     session: str
+
+
+def for_lock(lock: str) -> str:
+    """The session of whoever knows the password that `lock` names."""
+    return f"password:{lock}"
 
 
 def _session_digest(user: User) -> str:
@@ -113,7 +127,7 @@ def _may_see(space_id: int, user_id: int, session: str) -> bool:
         return False
     if session and not constant_time_compare(session, _session_digest(user)):
         return False
-    return readable_by(user).filter(pk=space_id).exists()
+    return usable_by(user).filter(pk=space_id).exists()
 
 
 class Token(NamedTuple):
@@ -143,11 +157,11 @@ class Rights:
         self._tokens: dict[str, tuple[float, Token | None]] = {}
 
     async def may_see(self, route: Route, user_id: int | None, session: str = "") -> bool:
-        """Whether this person may see the Space; None is a stranger."""
-        if not route.private:
+        """Whether this person may see the Space; None is somebody without an account."""
+        if not route.closed:
             return True
         if user_id is None:
-            return False
+            return bool(route.lock) and constant_time_compare(session, for_lock(route.lock))
         key, now = (route.space_id, user_id, session), time.monotonic()
         until, answer = self._rights.get(key, (0.0, False))
         if until <= now:

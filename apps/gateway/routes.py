@@ -16,6 +16,7 @@ from typing import Literal
 
 from django.conf import settings
 from django.db.models import F, QuerySet
+from django.utils.crypto import salted_hmac
 
 from apps.builds.models import Deployment
 from apps.runtime.database import in_database
@@ -31,7 +32,12 @@ Key = tuple[Literal["subdomain", "slug"], str]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What the gateway needs to know about a Space."""
+    """What the gateway needs to know about a Space.
+
+    Attributes:
+        lock: names the password that visitors are asked for, and changes with it; empty for none.
+        closed: not for everybody: private, or behind a password.
+    """
 
     space_id: int
     slug: str
@@ -47,6 +53,8 @@ class Route:
     app_file: str = ""
     base_path: str = "/"
     custom_headers: dict[str, str] = field(default_factory=dict, hash=False)
+    lock: str = ""
+    closed: bool = False
 
     @property
     def folder(self) -> Path:
@@ -61,6 +69,11 @@ class Route:
     @property
     def origin(self) -> str:
         return f"{settings.PORTICO_SCHEME}://{self.host}"
+
+
+def lock_of(password_hash: str) -> str:
+    """A name for a password, as cookies carry it, from which nothing of its hash can be learnt."""
+    return salted_hmac("apps.gateway.routes.lock", password_hash, algorithm="sha256").hexdigest()[:32]
 
 
 def _read(spaces: QuerySet[Space]) -> list[Route]:
@@ -87,6 +100,8 @@ def _route(space: Space, deployment: Deployment | None) -> Route:
         app_file=deployment.app_file if deployment else "",
         base_path=deployment.base_path if deployment else "/",
         custom_headers=deployment.custom_headers if deployment else {},
+        lock=lock_of(space.password) if space.asks_password else "",
+        closed=space.is_private or space.asks_password,
     )
     return route
 

@@ -99,7 +99,7 @@ class Watch:
             if route is None:
                 exchange.end(pages.not_found(exchange.route.subdomain))
             elif not await self._rights.may_see(route, exchange.user_id, exchange.session):
-                exchange.end(pages.not_found(route.subdomain))
+                exchange.end(pages.no_entry(route.subdomain, asks_password=bool(route.lock)))
             elif route.withheld:
                 exchange.end(pages.withheld())
 

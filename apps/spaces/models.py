@@ -180,6 +180,11 @@ class Space(models.Model):
         return self.visibility == self.Visibility.PRIVATE
 
     @property
+    def asks_password(self) -> bool:
+        """Whether visitors of the demo are asked for a password. A private Space lets in its readers alone instead."""
+        return bool(self.password) and not self.is_private
+
+    @property
     def is_withheld(self) -> bool:
         """Whether moderators withhold it, itself or through its owner's ban. Needs `owner` loaded."""
         return self.taken_down_at is not None or self.owner.is_suspended

@@ -112,6 +112,13 @@ def _visibility(request: HttpRequest, space: Space) -> str:
     return f"The Space is {wanted} now."
 
 
+def _password(request: HttpRequest, space: Space) -> str:
+    services.set_password(space, request.POST.get("password", ""))
+    if not space.password:
+        return "Visitors are asked for no password."
+    return "The password is set. Who came in with an earlier one is asked again."
+
+
 def _set_variable(request: HttpRequest, space: Space) -> str:
     form = VariableForm(request.POST)
     if not form.is_valid():
@@ -177,6 +184,7 @@ def _delete(request: HttpRequest, space: Space) -> str:
 ACTS: dict[str, Callable[[HttpRequest, Space], str]] = {
     "rename": _rename,
     "visibility": _visibility,
+    "password": _password,
     "set-variable": _set_variable,
     "delete-variable": _delete_variable,
     "sleep": _sleep,
