@@ -248,8 +248,8 @@ class Gateway:
                 return Visitor(given.user_id, given.session, False, frozenset(drop))
         return Visitor(None, "", False, frozenset(drop))
 
-    async def _redeem(self, request: Request, route: Route | None, answer: Answer) -> bool:
-        """Turn a one-time code in the address into a cookie, and send the visitor to the address without it."""
+    async def _redeem(self, request: Request, route: Route | None, answer: HostAnswer) -> bool:
+        """Turn a code or link in the address into a cookie, and send the visitor to the address without it."""
         if b"__sign=" not in request.query or request.method != "GET":
             return False
         query, code = _without_code(request.query)
@@ -258,8 +258,9 @@ class Gateway:
         headers: h.Headers = [(b"cache-control", b"no-store"), (b"referrer-policy", b"no-referrer")]
         given = await access.redeem(code, route.space_id) if route is not None else None
         if given is not None:
-            headers.append((b"set-cookie", access.set_cookie(given)))
-        elif route is not None and route.closed:
+            headers.append((b"set-cookie", access.set_cookie(*given)))
+            answer.route = route
+        elif route is None or route.closed:
             return False
         await answer.whole(303, [*headers, (b"location", _address(request.path, query).encode())], b"")
         return True

@@ -78,6 +78,7 @@ class Watch:
         """A Space is not what it was: read its route anew and end what may not go on."""
         self._routes.invalidate(space_id)
         self._workers.doubt(space_id)
+        self._rights.forget(space_id)
         if self._exchanges.of(space_id):
             await self.check([space_id])
 

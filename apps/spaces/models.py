@@ -190,6 +190,19 @@ class Space(models.Model):
         return self.taken_down_at is not None or self.owner.is_suspended
 
 
+class ShareLink(models.Model):
+    """An address that lets whoever has it use the Space until it expires or is revoked, which deletes the row."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    space = models.ForeignKey(Space, on_delete=models.CASCADE, related_name="share_links")
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    expires_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        ordering = ["expires_at"]
+
+
 class StageChange(models.Model):
     """One row per change of a Space's stage, written in the same transaction as the change."""
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import html
+from datetime import timedelta
+
 import pytest
 from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import ValidationError
 from django.test import Client
+from django.utils import timezone
 
 from apps.accounts.models import User
 from apps.repos.store import Add
 from apps.spaces.commits import commit_files
-from apps.spaces.models import Space
+from apps.spaces.links import MAX_LINKS, address_of, make_link, revoke_link
+from apps.spaces.models import ShareLink, Space
 from apps.spaces.selectors import can_use
-from apps.spaces.services import set_password, set_visibility
+from apps.spaces.services import create_space, set_password, set_visibility
 
 WORD = "open sesame"
 FILES = ("tree/main", "blob/main/secret.html", "resolve/main/secret.html", "commits/main")
@@ -103,3 +108,39 @@ def test_too_short_and_too_long_are_refused(space: Space) -> None:
         with pytest.raises(ValidationError, match="8 to 128"):
             set_password(space, word)
     assert can_use(AnonymousUser(), space)
+
+
+def test_an_owner_makes_sees_and_revokes_links(ada: User, eve: User, space: Space) -> None:
+    set_visibility(space, "private")
+    browser = signed_in(ada)
+
+    def do(act: str, **fields: str) -> str:
+        answer = browser.post("/spaces/ada/demo/settings", {"do": act, **fields}, follow=True)
+        return html.unescape(answer.content.decode())
+
+    assert "notice-error" in do("share-link", lifetime="for ever")
+    do("share-link", lifetime="week")
+    link = space.share_links.get()
+    assert link.created_by == ada and timedelta(days=6) < link.expires_at - timezone.now() < timedelta(days=8)
+    assert address_of(link) in html.unescape(browser.get("/spaces/ada/demo/settings").content.decode())
+    assert "notice-error" in do("revoke-link", link="nonsense")
+    assert signed_in(eve).post("/spaces/ada/demo/settings", {"do": "revoke-link", "link": link.pk}).status_code == 404
+    assert space.share_links.exists()
+    page = do("revoke-link", link=str(link.pk))
+    assert "Revoked" in page and address_of(link) not in page and not space.share_links.exists()
+
+
+def test_links_are_bounded_and_those_that_ended_make_room(space: Space, ada: User) -> None:
+    for _ in range(MAX_LINKS):
+        link = make_link(space, "hour", user=ada)
+    with pytest.raises(ValidationError, match="50 links"):
+        make_link(space, "hour", user=ada)
+    ShareLink.objects.filter(pk=link.pk).update(expires_at=timezone.now())
+    make_link(space, "hour", user=ada)
+
+
+def test_another_spaces_link_is_not_revoked(space: Space, ada: User) -> None:
+    other = create_space(ada.namespace, "other", user=ada)
+    link = make_link(other, "hour", user=ada)
+    revoke_link(space, str(link.pk))
+    assert other.share_links.exists()
