@@ -1,18 +1,23 @@
-"""Who may see a private Space on its own host.
+"""Who may see a private Space, or one behind a password, on its own host.
 
 The portal and a Space's host share no cookie. A signed-in person comes over with a one-time code in the address
 (`?__sign=`), as with an OAuth 2.0 authorization code; the gateway redeems it for a cookie of that host alone,
 partitioned so that it also works in a frame. The cookie says who it is, never that they may: the database is asked
-again and again. Programs send one of our access tokens instead.
+again and again. Whoever knows a Space's password gets such a cookie too (`apps.gateway.passwords`), which names the
+password instead of a person, and so does whoever has a link that its owner made (`apps.spaces.links`). Programs send
+one of our access tokens instead.
 """
 
 from __future__ import annotations
 
+import math
 import secrets
 import time
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import NamedTuple, TypeVar
+from uuid import UUID
 
 from django.contrib.auth.models import AnonymousUser
 from django.core import signing
@@ -27,8 +32,9 @@ from apps.gateway.headers import ACCESS_COOKIE, own_cookie
 from apps.gateway.models import AccessCode
 from apps.gateway.routes import Route
 from apps.runtime.database import in_database
-from apps.spaces.models import Space
-from apps.spaces.selectors import readable_by
+from apps.spaces.links import read_signed
+from apps.spaces.models import ShareLink, Space
+from apps.spaces.selectors import usable_by
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -55,37 +61,72 @@ def issue_code(space: Space, user: User) -> str:
 
 
 def frame_url(space: Space, user: User | AnonymousUser) -> str:
-    """The address to frame a Space by: its own, with a one-time code when it is private and `user` may see it."""
+    """The address to frame a Space by: its own, with a one-time code when it is closed and `user` may use it."""
     deployment = Deployment.objects.filter(space=space, is_current=True).only("base_path").first()
     address = space.url.rstrip("/") + (deployment.base_path if deployment else "/")
-    if not space.is_private or not user.is_authenticated or not readable_by(user).filter(pk=space.pk).exists():
+    if not (space.is_private or space.asks_password) or not user.is_authenticated:
+        return address
+    if not usable_by(user).filter(pk=space.pk).exists():
         return address
     return f"{address}{'&' if '?' in address else '?'}__sign={issue_code(space, user)}"
 
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """What a cookie of ours says: who, and which password they had when they came."""
+    """What a cookie of ours says.
+
+    Attributes:
+        user_id: who; None for somebody without an account.
+        session: a name for what let them in, which ends with it: their account's password when they came or, for
+            somebody without an account, the Space's (`for_lock`) or a link of its owner's.
+    """
 
     space_id: int
-    user_id: int
+    user_id: int | None
     session: str
+
+
+def for_lock(lock: str) -> str:
+    """The session of whoever knows the password that `lock` names."""
+    return f"password:{lock}"
 
 
 def _session_digest(user: User) -> str:
     return user.get_session_auth_hash()[:16]
 
 
+LINK = "link:"
+"""What the session of whoever came by a link begins with."""
+
+
+def redeem(code: str, space_id: int) -> Awaitable[tuple[Pass, int] | None]:
+    """What `__sign` in an address is good for, and for how many seconds: a code, once, or a link, until it ends.
+
+    None when it is unknown, used, too old, or for another Space (and a code is used up then too).
+    """
+    link = read_signed(code)
+    return _redeem_code(code, space_id) if link is None else _redeem_link(link, space_id)
+
+
 @in_database
-def redeem(code: str, space_id: int) -> Pass | None:
-    """Use a code up. None when it is unknown, used, too old, or for another Space (and then it is used up too)."""
+def _redeem_link(pk: UUID, space_id: int) -> tuple[Pass, int] | None:
+    now = timezone.now()
+    link = ShareLink.objects.filter(pk=pk, space=space_id, expires_at__gt=now).first()
+    if link is None:
+        return None
+    left = math.ceil((link.expires_at - now).total_seconds())
+    return Pass(space_id, None, f"{LINK}{pk.hex}"), min(left, COOKIE_SECONDS)
+
+
+@in_database
+def _redeem_code(code: str, space_id: int) -> tuple[Pass, int] | None:
     with transaction.atomic():
         row = AccessCode.objects.select_related("user").filter(digest=digest(code)).first()
         if row is None or AccessCode.objects.filter(digest=row.digest).delete()[0] != 1:
             return None
     if row.space_id != space_id or row.expires_at <= timezone.now():
         return None
-    return Pass(space_id, row.user_id, _session_digest(row.user))
+    return Pass(space_id, row.user_id, _session_digest(row.user)), COOKIE_SECONDS
 
 
 def cookie_value(given: Pass) -> str:
@@ -101,19 +142,22 @@ def read_cookie(value: str, space_id: int) -> Pass | None:
     return given if given.space_id == space_id else None
 
 
-def set_cookie(given: Pass) -> bytes:
+def set_cookie(given: Pass, seconds: int = COOKIE_SECONDS) -> bytes:
     """The `Set-Cookie` value for a pass."""
-    return own_cookie(ACCESS_COOKIE, cookie_value(given), COOKIE_SECONDS)
+    return own_cookie(ACCESS_COOKIE, cookie_value(given), seconds)
 
 
 @in_database
-def _may_see(space_id: int, user_id: int, session: str) -> bool:
+def _may_see(space_id: int, user_id: int | None, session: str) -> bool:
+    if user_id is None:
+        link = session.removeprefix(LINK)
+        return ShareLink.objects.filter(pk=link, space=space_id, expires_at__gt=timezone.now()).exists()
     user = User.objects.select_related("namespace").filter(pk=user_id, is_active=True).first()
     if user is None or user.namespace.is_suspended:
         return False
     if session and not constant_time_compare(session, _session_digest(user)):
         return False
-    return readable_by(user).filter(pk=space_id).exists()
+    return usable_by(user).filter(pk=space_id).exists()
 
 
 class Token(NamedTuple):
@@ -139,21 +183,26 @@ class Rights:
     """Answers of the database about who may see what, each believed for about a second."""
 
     def __init__(self) -> None:
-        self._rights: dict[tuple[int, int, str], tuple[float, bool]] = {}
+        self._rights: dict[tuple[int, int | None, str], tuple[float, bool]] = {}
         self._tokens: dict[str, tuple[float, Token | None]] = {}
 
     async def may_see(self, route: Route, user_id: int | None, session: str = "") -> bool:
-        """Whether this person may see the Space; None is a stranger."""
-        if not route.private:
+        """Whether this person may see the Space; None is somebody without an account."""
+        if not route.closed:
             return True
-        if user_id is None:
-            return False
+        if user_id is None and not session.startswith(LINK):
+            return bool(route.lock) and constant_time_compare(session, for_lock(route.lock))
         key, now = (route.space_id, user_id, session), time.monotonic()
         until, answer = self._rights.get(key, (0.0, False))
         if until <= now:
             answer = await _may_see(*key)
             _keep(self._rights, key, (now + RIGHT_SECONDS, answer))
         return answer
+
+    def forget(self, space_id: int) -> None:
+        """Ask again about the Space."""
+        for key in [key for key in self._rights if key[0] == space_id]:
+            del self._rights[key]
 
     async def token(self, text: str) -> Token:
         """Whose access token this is."""

@@ -16,7 +16,7 @@ from django.conf import settings
 
 from apps.gateway import accel, framed
 from apps.gateway.headers import Headers, get
-from apps.gateway.pages import POLICY, Page
+from apps.gateway.pages import Page
 from apps.gateway.routes import Route
 
 ISOLATION_HEADERS = {
@@ -61,7 +61,7 @@ class Answer:
         """Say something of the gateway's own: HTML to somebody who visits, JSON to a program."""
         headers = [*page.headers(), (b"vary", b"Accept, Sec-Fetch-Mode"), *(extra or [])]
         if self.wants_html:
-            headers += [(b"content-type", b"text/html; charset=utf-8"), (b"content-security-policy", POLICY)]
+            headers += [(b"content-type", b"text/html; charset=utf-8"), (b"content-security-policy", page.policy)]
             await self.whole(page.status, headers, page.as_html())
         else:
             headers.append((b"content-type", b"application/json"))

@@ -18,7 +18,7 @@ from asgiref.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope, Sco
 from django.conf import settings
 from django.db.utils import Error as DatabaseError
 
-from apps.gateway import access, affinity, cors, framed, pages
+from apps.gateway import access, affinity, cors, framed, pages, passwords
 from apps.gateway import headers as h
 from apps.gateway.answers import Answer, Answered, DataAnswer, HostAnswer
 from apps.gateway.assets import Assets
@@ -77,6 +77,7 @@ class Gateway:
         self.routes = Routes()
         self.workers = Workers()
         self.rights = access.Rights()
+        self.passwords = passwords.Passwords()
         self.exchanges = Exchanges(loop)
         self.assets = Assets()
         self.snapshots = Snapshots()
@@ -135,7 +136,7 @@ class Gateway:
             raise BodyTooLarge
         route = await self.routes.find(request.key) if request.key else None
         if request.is_preflight and not request.prefix:
-            if route is not None and not route.private and isinstance(answer, HostAnswer):
+            if route is not None and not route.closed and isinstance(answer, HostAnswer):
                 answer.route = route
             if await cors.answer_preflight(request, answer, route):
                 return
@@ -143,7 +144,7 @@ class Gateway:
         if isinstance(answer, HostAnswer) and await self._redeem(request, route, answer):
             return
         if route is None or not await self.rights.may_see(route, visitor.user_id, visitor.session):
-            await answer.page(pages.not_found(_label(request)))
+            await self._no_entry(request, route, answer, body)
             return
         answer.route = route
         if isinstance(answer, HostAnswer):
@@ -157,6 +158,9 @@ class Gateway:
         if not request.prefix and request.path == framed.STORAGE_PATH:
             await answer.whole(200, framed.STORAGE_HEADERS, framed.STORAGE_SCRIPT)
             return
+        if route.lock and not request.prefix and request.path == pages.PASSWORD_PATH:
+            await answer.whole(303, [(b"cache-control", b"no-store"), (b"location", b"/")], b"")
+            return
         try:
             exchange = self.exchanges.open(route, visitor.user_id, visitor.session)
         except TooManyOpen:
@@ -166,6 +170,31 @@ class Gateway:
             await self._serve(request, answer, body, route=route, visitor=visitor, exchange=exchange)
         finally:
             self.exchanges.close(exchange)
+
+    async def _no_entry(
+        self, request: Request, route: Route | None, answer: HostAnswer | DataAnswer, body: Body
+    ) -> None:
+        """For whoever may not see the Space: ask for the password and take it, or say that there is nothing."""
+        if route is None or not route.lock:
+            await answer.page(pages.not_found(_label(request)))
+            return
+        answer.route = route
+        wanted = _address(request.path, _without_code(request.query)[0])
+        if isinstance(answer, HostAnswer) and request.path == pages.PASSWORD_PATH:
+            wanted = "/"
+            if request.method == "POST":
+                answer.wants_html = request.is_for_browser
+                try:
+                    wanted, given = passwords.read_form(request, await passwords.read_body(body))
+                    await self.passwords.check(route, request.client, given)
+                except passwords.Refused as refused:
+                    await answer.page(pages.password_required(wanted, refused=str(refused), wait=refused.wait))
+                    return
+                cookie = access.set_cookie(access.Pass(route.space_id, None, access.for_lock(route.lock)))
+                headers = [(b"cache-control", b"no-store"), (b"set-cookie", cookie), (b"location", wanted.encode())]
+                await answer.whole(303, headers, b"")
+                return
+        await answer.page(pages.password_required(wanted))
 
     async def _serve(
         self, request: Request, answer: Answer, body: Body, *, route: Route, visitor: Visitor, exchange: Exchange
@@ -245,15 +274,15 @@ class Gateway:
                 drop.add(name)
         if owner is not None:
             return Visitor(owner, "", True, frozenset(drop))
-        if route is not None and route.private and not request.prefix:
+        if route is not None and route.closed and not request.prefix:
             value_of_cookie = h.cookie(request.headers, h.ACCESS_COOKIE)
             given = access.read_cookie(value_of_cookie, route.space_id) if value_of_cookie else None
             if given is not None:
                 return Visitor(given.user_id, given.session, False, frozenset(drop))
         return Visitor(None, "", False, frozenset(drop))
 
-    async def _redeem(self, request: Request, route: Route | None, answer: Answer) -> bool:
-        """Turn a one-time code in the address into a cookie, and send the visitor to the address without it."""
+    async def _redeem(self, request: Request, route: Route | None, answer: HostAnswer) -> bool:
+        """Turn a code or link in the address into a cookie, and send the visitor to the address without it."""
         if b"__sign=" not in request.query or request.method != "GET":
             return False
         query, code = _without_code(request.query)
@@ -262,11 +291,11 @@ class Gateway:
         headers: h.Headers = [(b"cache-control", b"no-store"), (b"referrer-policy", b"no-referrer")]
         given = await access.redeem(code, route.space_id) if route is not None else None
         if given is not None:
-            headers.append((b"set-cookie", access.set_cookie(given)))
-        elif route is not None and route.private:
+            headers.append((b"set-cookie", access.set_cookie(*given)))
+            answer.route = route
+        elif route is None or route.closed:
             return False
-        path = b"/" + request.path.lstrip(b"/")
-        await answer.whole(303, [*headers, (b"location", path + (b"?" + query if query else b""))], b"")
+        await answer.whole(303, [*headers, (b"location", _address(request.path, query).encode())], b"")
         return True
 
     async def websocket(self, scope: WebSocketScope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
@@ -324,7 +353,7 @@ def _may_connect(request: Request, route: Route, visitor: Visitor) -> bool:
         return True
     if request.prefix or not is_web_origin(request.origin):
         return False
-    return not route.private or visitor.by_token or request.origin == request.own_origin
+    return not route.closed or visitor.by_token or request.origin == request.own_origin
 
 
 def _label(request: Request) -> str | None:
@@ -333,6 +362,12 @@ def _label(request: Request) -> str | None:
 
 def _declared_length(request: Request) -> int:
     return int(request.first.get(b"content-length", 0))
+
+
+def _address(path: bytes, query: bytes) -> str:
+    """Path and query for a `Location` on the same host: browsers take `//` and `/\\` for another one's beginning."""
+    local = b"/" + path.lstrip(b"/\\")
+    return (local + b"?" + query if query else local).decode("ascii")
 
 
 def _without_code(query: bytes) -> tuple[bytes, str | None]:

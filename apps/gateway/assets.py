@@ -263,7 +263,7 @@ def compress(content: bytes, coding: bytes, *, thoroughly: bool = False) -> byte
 
 
 def _cache_control(asset: Asset, route: Route) -> bytes:
-    whose = b"private" if route.private else b"public"
+    whose = b"private" if route.closed else b"public"
     if asset.is_immutable:
         return whose + b", max-age=31536000, immutable"
     return whose + b", max-age=0, must-revalidate"

@@ -1,8 +1,9 @@
 """Which other sites' scripts may talk to a Space.
 
 The gateway decides, not the app: a public Space may be embedded anywhere, so any web page may call it, with
-credentials (Gradio's client sends every request with them). A private one may be called by its own pages, and by
-whoever sends an access token. The `null` origin, which any sandboxed frame or local file can have, is never allowed.
+credentials (Gradio's client sends every request with them). A closed one, private or behind a password, may be called
+by its own pages, and by whoever sends an access token. The `null` origin, which any sandboxed frame or local file can
+have, is never allowed.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ def allowed_origin(request: Request, route: Route, *, by_token: bool) -> bytes |
     """The origin whose scripts may read the answer, or None."""
     if request.origin is None or not is_web_origin(request.origin):
         return None
-    if not route.private or by_token or request.origin == request.own_origin:
+    if not route.closed or by_token or request.origin == request.own_origin:
         return request.origin
     return None
 
@@ -34,10 +35,10 @@ def asks_for_token(request: Request) -> bool:
 async def answer_preflight(request: Request, answer: Answer, route: Route | None) -> bool:
     """Answer a preflight here, without the app. False when it is to be treated as any other request.
 
-    A preflight carries no credentials. For a private Space, and for a name that never was, it is granted just when
+    A preflight carries no credentials. For a closed Space, and for a name that never was, it is granted just when
     it announces a token, which is then looked at.
     """
-    public = route is not None and not route.private
+    public = route is not None and not route.closed
     if not (public or asks_for_token(request)):
         return False
     headers: h.Headers = [

@@ -18,6 +18,8 @@ from apps.gateway.headers import Headers
 from apps.spaces.models import Stage
 
 RETRY_SECONDS = 5
+PASSWORD_PATH = b"/.portico/password"
+"""Where the page that asks for a Space's password sends it."""
 READY_PATH = b"/.portico/ready"
 """Asked by the waking page: answers once the Space can be visited."""
 
@@ -29,6 +31,7 @@ main{max-width:32rem;padding:2rem;text-align:center}
 h1{font-size:1.35rem;font-weight:600;margin:0 0 .5rem}
 p{margin:.4rem 0;color:light-dark(#655d55,#b0a69b);overflow-wrap:anywhere}
 a{color:light-dark(#a1441d,#f09a6c)}
+input,button{font:inherit;padding:.4rem .6rem}
 .bar{height:3px;width:9rem;margin:0 auto 1.5rem;overflow:hidden;border-radius:2px;
 background:light-dark(#e3dcd2,#38312b)}
 .bar::before{content:"";display:block;height:100%;width:40%;background:light-dark(#a1441d,#f09a6c);
@@ -62,6 +65,16 @@ POLICY = (
 ).encode()
 
 
+FORM_POLICY = POLICY.replace(b"form-action 'none'", b"form-action 'self'").replace(
+    f"script-src {_source(SCRIPT)}; connect-src 'self'; ".encode(), b""
+)
+FORM = (
+    f'<form method=post action="{PASSWORD_PATH.decode()}"><input type=hidden name=to value="{{wanted}}">'
+    "<p><label for=password>Password</label><p><input id=password name=password type=password required autofocus "
+    "maxlength=128 autocomplete=current-password> <button>Enter</button></form>"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """One thing the gateway has to say.
@@ -75,6 +88,7 @@ class Page:
         retry_after: seconds after which asking again makes sense.
         waits: whether the page asks again by itself.
         link: address and text of the one link that helps.
+        form: the address that was wanted, where the page asks for a password; None where it asks for none.
     """
 
     status: int
@@ -85,6 +99,12 @@ class Page:
     retry_after: int | None = None
     waits: bool = False
     link: tuple[str, str] | None = None
+    form: str | None = None
+
+    @property
+    def policy(self) -> bytes:
+        """The Content-Security-Policy of the page."""
+        return POLICY if self.form is None else FORM_POLICY
 
     def headers(self) -> Headers:
         headers = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
@@ -92,6 +112,8 @@ class Page:
             headers.append((b"retry-after", str(self.retry_after).encode()))
         if self.stage:
             headers.append((b"x-portico-stage", self.stage.encode()))
+        if self.status == 401:
+            headers.append((b"www-authenticate", b'Bearer realm="portico"'))  # RFC 9110, section 15.5.2
         return headers
 
     def as_json(self) -> bytes:
@@ -113,6 +135,7 @@ class Page:
             + ("<div class=bar></div>" if self.waits else "")
             + f"<h1>{html.escape(self.title)}</h1><p id=stage>{html.escape(self.message)}</p>"
             + link
+            + (FORM.format(wanted=html.escape(self.form)) if self.form is not None else "")
             + "</main>"
             + (f"<script>{SCRIPT}</script>" if self.waits else "")
         ).encode()
@@ -138,6 +161,30 @@ def not_found(subdomain: str | None) -> Page:
     if subdomain:
         link = (f"{settings.PORTICO_URL}/open/{subdomain}", "Is it yours? Open it through the portal.")
     return Page(404, "not_found", "There is no Space here", "There is no Space at this address.", link=link)
+
+
+def password_required(wanted: str, *, refused: str = "", wait: int | None = None) -> Page:
+    """Ask for the Space's password.
+
+    Args:
+        wanted: path and query to go on to.
+        refused: why the password that was sent does not open it, in a sentence.
+        wait: seconds until another may be sent.
+    """
+    message = "Its owner lets in whoever knows it. Programs send an access token of somebody who needs none."
+    return Page(
+        401 if wait is None else 429,
+        "password_required" if wait is None else "too_many_attempts",
+        "This Space asks for a password",
+        f"{refused} {message}".strip(),
+        retry_after=wait,
+        form=wanted,
+    )
+
+
+def no_entry(subdomain: str, *, asks_password: bool) -> Page:
+    """For whoever may not see the Space any more."""
+    return password_required("/") if asks_password else not_found(subdomain)
 
 
 def no_such_file() -> Page:

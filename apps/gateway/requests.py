@@ -64,6 +64,11 @@ class Request:
         """Whether a browser shows the answer as a page."""
         if self.prefix or self.method not in SAFE_METHODS:
             return False
+        return self.is_for_browser
+
+    @property
+    def is_for_browser(self) -> bool:
+        """Whether a page is asked for, by whatever method."""
         mode = self.first.get(b"sec-fetch-mode")
         return mode == b"navigate" if mode else b"text/html" in self.first.get(b"accept", b"")
 

@@ -19,6 +19,7 @@ from typing import Literal
 
 from django.conf import settings
 from django.db.models import F, QuerySet
+from django.utils.crypto import salted_hmac
 
 from apps.builds.models import Deployment
 from apps.gateway.models import Snapshot
@@ -35,7 +36,12 @@ Key = tuple[Literal["subdomain", "slug"], str]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What the gateway needs to know about a Space."""
+    """What the gateway needs to know about a Space.
+
+    Attributes:
+        lock: names the password that visitors are asked for, and changes with it; empty for none.
+        closed: not for everybody: private, or behind a password.
+    """
 
     space_id: int
     slug: str
@@ -55,6 +61,8 @@ class Route:
     """Digest of the snapshot to draw its page from; empty for none."""
     assets: str = ""
     """Key of the Environment whose Gradio answers under `/assets/` and `/static/`; empty where the app itself does."""
+    lock: str = ""
+    closed: bool = False
 
     @property
     def folder(self) -> Path:
@@ -69,6 +77,11 @@ class Route:
     @property
     def origin(self) -> str:
         return f"{settings.PORTICO_SCHEME}://{self.host}"
+
+
+def lock_of(password_hash: str) -> str:
+    """A name for a password, as cookies carry it, from which nothing of its hash can be learnt."""
+    return salted_hmac("apps.gateway.routes.lock", password_hash, algorithm="sha256").hexdigest()[:32]
 
 
 def _read(spaces: QuerySet[Space]) -> list[Route]:
@@ -127,6 +140,8 @@ def _route(space: Space, deployment: Deployment | None, variables: list[tuple[st
         custom_headers=deployment.custom_headers if deployment else {},
         snapshot=snapshot.digest if snapshot and is_true else "",
         assets=(deployment.environment_id or "") if deployment and snapshot and snapshot.has_plain_assets else "",
+        lock=lock_of(space.password) if space.asks_password else "",
+        closed=space.is_private or space.asks_password,
     )
     return route
 

@@ -277,7 +277,7 @@ def _headers(route: Route, file: Known) -> h.Headers:
     return [
         (b"content-type", file.content_type),
         (b"x-content-type-options", b"nosniff"),
-        (b"cache-control", b"private, no-cache" if route.private else b"public, max-age=0, must-revalidate"),
+        (b"cache-control", b"private, no-cache" if route.closed else b"public, max-age=0, must-revalidate"),
     ]
 
 

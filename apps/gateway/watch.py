@@ -78,6 +78,7 @@ class Watch:
         """A Space is not what it was: read its route anew and end what may not go on."""
         self._routes.invalidate(space_id)
         self._workers.doubt(space_id)
+        self._rights.forget(space_id)
         if self._exchanges.of(space_id):
             await self.check([space_id])
 
@@ -99,7 +100,7 @@ class Watch:
             if route is None:
                 exchange.end(pages.not_found(exchange.route.subdomain))
             elif not await self._rights.may_see(route, exchange.user_id, exchange.session):
-                exchange.end(pages.not_found(route.subdomain))
+                exchange.end(pages.no_entry(route.subdomain, asks_password=bool(route.lock)))
             elif route.withheld:
                 exchange.end(pages.withheld())
 

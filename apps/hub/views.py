@@ -17,7 +17,7 @@ from apps.accounts.tokens import find_token
 from apps.hub import wire
 from apps.repos import store
 from apps.spaces.models import Space
-from apps.spaces.selectors import get_space
+from apps.spaces.selectors import can_use, get_space
 
 BEARER = re.compile(r"Bearer\s+(\S{1,200})", re.IGNORECASE)
 
@@ -72,8 +72,10 @@ def space_info(request: HttpRequest, owner: str, name: str, revision: str | None
     found = _find(request, owner, name)
     if isinstance(found, HttpResponse):
         return found
+    space, user = found
+    with_sizes = request.GET.get("blobs", "").lower() in {"1", "true"}
     try:
-        info = wire.space_info(found, revision, with_sizes=request.GET.get("blobs", "").lower() in {"1", "true"})
+        info = wire.space_info(space, revision, with_sizes=with_sizes, with_files=can_use(user, space))
     except store.NotFound:
         return refusal(404, f"Invalid rev id: {revision}", "RevisionNotFound")
     return JsonResponse(info)
@@ -84,11 +86,11 @@ def space_info(request: HttpRequest, owner: str, name: str, revision: str | None
 def space_runtime(request: HttpRequest, owner: str, name: str) -> HttpResponse:
     """`HfApi.get_space_runtime`."""
     found = _find(request, owner, name)
-    return found if isinstance(found, HttpResponse) else JsonResponse(wire.runtime(found))
+    return found if isinstance(found, HttpResponse) else JsonResponse(wire.runtime(found[0]))
 
 
-def _find(request: HttpRequest, owner: str, name: str) -> Space | HttpResponse:
-    """The Space, or the refusal: the same for a private one of somebody else's and for none."""
+def _find(request: HttpRequest, owner: str, name: str) -> tuple[Space, User | AnonymousUser] | HttpResponse:
+    """The Space and who asks, or the refusal: the same for a private one of somebody else's and for none."""
     user: User | AnonymousUser = request.user
     try:
         if token := token_of(request):
@@ -100,4 +102,4 @@ def _find(request: HttpRequest, owner: str, name: str) -> Space | HttpResponse:
         return refusal(404, "Repository not found", "RepoNotFound")
     if space.is_withheld:
         return refusal(410, "Access to this resource is disabled.")
-    return space
+    return space, user

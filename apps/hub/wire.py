@@ -48,13 +48,17 @@ def runtime(space: Space) -> dict[str, Any]:
     }
 
 
-def space_info(space: Space, revision: str | None, *, with_sizes: bool = False) -> dict[str, Any]:
-    """`SpaceInfo` at a revision, of main when None.
+def space_info(
+    space: Space, revision: str | None, *, with_sizes: bool = False, with_files: bool = True
+) -> dict[str, Any]:
+    """`SpaceInfo` at a revision, of main when None. Without files nothing is said of the repository either.
 
     Raises:
         apps.repos.store.NotFound: there is no such revision.
     """
-    sha = store.resolve(space.repository, revision) if revision else store.head(space.repository)
+    sha = None
+    if with_files:
+        sha = store.resolve(space.repository, revision) if revision else store.head(space.repository)
     card: dict[str, Any] = {}
     siblings: list[dict[str, Any]] = []
     if sha is not None:

@@ -16,7 +16,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 from apps.accounts.readonly_admin import ReadOnlyAdmin
 from apps.sandbox.volumes import SMALLEST_BYTES
 from apps.spaces import plans, units
-from apps.spaces.models import Notice, Plan, Space, SpaceVariable, StageChange, Upload
+from apps.spaces.models import Notice, Plan, ShareLink, Space, SpaceVariable, StageChange, Upload
 
 SMALLEST_MEMORY_BYTES = 32 * 1024**2
 SMALLEST_DISK_BYTES = 1024**2
@@ -185,6 +185,17 @@ class AssignPlanForm(forms.ModelForm):
         if plan is not None:
             plans.check_storage(self.instance, plan)
         return plan
+
+
+@admin.register(ShareLink)
+class ShareLinkAdmin(ReadOnlyAdmin):
+    """Which links there are; not their addresses."""
+
+    list_display = ("space", "created_by", "created_at", "expires_at")
+    list_display_links = None
+    list_select_related = ("space__owner", "created_by")
+    search_fields = ("space__name", "space__owner__name")
+    fields = ("space", "created_by", "created_at", "expires_at")
 
 
 @admin.register(StageChange)

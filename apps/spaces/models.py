@@ -180,9 +180,27 @@ class Space(models.Model):
         return self.visibility == self.Visibility.PRIVATE
 
     @property
+    def asks_password(self) -> bool:
+        """Whether visitors of the demo are asked for a password. A private Space lets in its readers alone instead."""
+        return bool(self.password) and not self.is_private
+
+    @property
     def is_withheld(self) -> bool:
         """Whether moderators withhold it, itself or through its owner's ban. Needs `owner` loaded."""
         return self.taken_down_at is not None or self.owner.is_suspended
+
+
+class ShareLink(models.Model):
+    """An address that lets whoever has it use the Space until it expires or is revoked, which deletes the row."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    space = models.ForeignKey(Space, on_delete=models.CASCADE, related_name="share_links")
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    expires_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        ordering = ["expires_at"]
 
 
 class StageChange(models.Model):

@@ -20,6 +20,21 @@ def readable_by(user: User | AnonymousUser) -> QuerySet[Space]:
     return spaces.filter(Q(visibility=Space.Visibility.PUBLIC) | Q(owner=user.namespace_id))
 
 
+def usable_by(user: User | AnonymousUser) -> QuerySet[Space]:
+    """Those of `readable_by` whose demo and files `user` gets without a password."""
+    spaces = readable_by(user)
+    if not user.is_authenticated:
+        return spaces.filter(password="")
+    if user.can_moderate:
+        return spaces
+    return spaces.filter(Q(password="") | Q(owner=user.namespace_id) | Q(visibility=Space.Visibility.PRIVATE))
+
+
+def can_use(user: User | AnonymousUser, space: Space) -> bool:
+    """Whether `user`, who may read the Space's page, gets its demo and files without a password."""
+    return not space.asks_password or usable_by(user).filter(pk=space.pk).exists()
+
+
 def get_space(slug: str, user: User | AnonymousUser) -> Space:
     """Return the Space called `owner/name` (in any case).
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.conf import settings
+from django.contrib.auth.hashers import make_password
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.utils import timezone
@@ -86,6 +87,25 @@ def set_visibility(space: Space, visibility: str) -> None:
     space.visibility = Space.Visibility(visibility)
     space.updated_at = timezone.now()
     space.save(update_fields=["visibility", "updated_at"])
+    events.access_changed(space.pk)
+
+
+PASSWORD_CHARACTERS = (8, 128)
+
+
+@transaction.atomic
+def set_password(space: Space, password: str) -> None:
+    """Ask visitors of the Space for a password from now on; an empty one: for none. Who came in with an earlier one
+    is out.
+
+    Raises:
+        ValidationError: it is too short or too long.
+    """
+    shortest, longest = PASSWORD_CHARACTERS
+    if password and not shortest <= len(password) <= longest:
+        raise ValidationError(f"A password has {shortest} to {longest} characters.", code="password")
+    space.password = make_password(password) if password else ""
+    space.save(update_fields=["password"])
     events.access_changed(space.pk)
 
 

@@ -193,3 +193,12 @@ async def test_becoming_private_shuts_strangers_out(space: Space) -> None:
             return
         await asyncio.sleep(0.02)
     raise AssertionError("still open after two seconds")
+
+
+async def test_a_made_up_code_does_not_tell_a_private_space_from_none(private_space: Space) -> None:
+    unknown = "x" * len(private_space.subdomain)
+    real = await get(private_space.host, "/x?__sign=made-up", headers=NAVIGATION)
+    none = await get(
+        private_space.host.replace(private_space.subdomain, unknown), "/x?__sign=made-up", headers=NAVIGATION
+    )
+    assert real.status == 404 and same_for(real, private_space.subdomain) == same_for(none, unknown)

@@ -14,7 +14,7 @@ from django.shortcuts import render
 
 from apps.accounts.models import User
 from apps.spaces.models import Space
-from apps.spaces.selectors import can_write, get_space, owns
+from apps.spaces.selectors import can_use, can_write, get_space, owns
 
 View = Callable[..., HttpResponseBase]
 SpaceView = Callable[Concatenate[HttpRequest, Space, ...], HttpResponseBase]
@@ -50,6 +50,19 @@ def readers(view: SpaceView) -> View:
         if space.is_withheld and not moderates:
             return tombstone(request, space)
         return view(request, space, **rest)
+
+    return wrapped
+
+
+def users(view: SpaceView) -> View:
+    """For those who get the Space's files: `readers`, but nobody who would be asked for a password."""
+
+    @readers
+    @wraps(view)
+    def wrapped(request: HttpRequest, space: Space, **rest: Any) -> HttpResponseBase:
+        if can_use(request.user, space):
+            return view(request, space, **rest)
+        return render(request, "spaces/locked.html", context(request, space, "files"), status=403)
 
     return wrapped
 

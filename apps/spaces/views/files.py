@@ -23,7 +23,7 @@ from apps.spaces.commits import commit_files
 from apps.spaces.downloads import accelerated
 from apps.spaces.forms import EditForm, messages_of
 from apps.spaces.models import Space
-from apps.spaces.views.access import context, owner_only, person, readers
+from apps.spaces.views.access import context, owner_only, person, users
 
 SHOWN_BYTES = 512 * 1024
 COMMITS = 50
@@ -43,7 +43,7 @@ def _link(space: Space, what: str, path: str = "") -> str:
 
 
 @require_safe
-@readers
+@users
 def tree(request: HttpRequest, space: Space, path: str = "") -> HttpResponse:
     path = path.strip("/")
     try:
@@ -61,7 +61,7 @@ def tree(request: HttpRequest, space: Space, path: str = "") -> HttpResponse:
 
 
 @require_safe
-@readers
+@users
 def blob(request: HttpRequest, space: Space, path: str) -> HttpResponse:
     try:
         size, pieces = store.chunks(space.repository, "main", path)
@@ -83,7 +83,7 @@ def blob(request: HttpRequest, space: Space, path: str) -> HttpResponse:
 
 
 @require_safe
-@readers
+@users
 def resolve(request: HttpRequest, space: Space, revision: str, path: str) -> HttpResponseBase:
     """The file's bytes, as a download: nothing of a Space's is ever rendered on the portal's origin."""
     try:
@@ -119,7 +119,7 @@ async def _sent(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
 
 
 @require_safe
-@readers
+@users
 def commits(request: HttpRequest, space: Space) -> HttpResponse:
     try:
         offset = max(0, min(int(request.GET.get("from", "0")), 100_000))

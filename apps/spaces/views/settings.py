@@ -13,11 +13,12 @@ from django.views.decorators.http import require_http_methods
 from apps.spaces import plans, services
 from apps.spaces.drawn import drawn_facts
 from apps.spaces.forms import VISIBILITY_WORDS, VariableForm, choices, messages_of
+from apps.spaces.links import LIFETIMES, address_of, live_links, make_link, revoke_link
 from apps.spaces.models import SDK, Plan, Space, Stage
 from apps.spaces.runs import RunFacts, run_facts
 from apps.spaces.units import size, time
 from apps.spaces.variables import delete_variable, set_variable
-from apps.spaces.views.access import context, owner_only
+from apps.spaces.views.access import context, owner_only, person
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -41,6 +42,8 @@ def settings(request: HttpRequest, space: Space) -> HttpResponse:
     more = {
         "variables": space.variables.all(),
         "visibilities": choices(VISIBILITY_WORDS),
+        "links": [(link, address_of(link)) for link in live_links(space)],
+        "lifetimes": [(value, words) for value, (words, _) in LIFETIMES.items()],
         "is_paused": space.stage == Stage.PAUSED,
         **(hardware(space) if space.sdk != SDK.STATIC else {}),
     }
@@ -114,6 +117,23 @@ def _visibility(request: HttpRequest, space: Space) -> str:
     return f"The Space is {wanted} now."
 
 
+def _password(request: HttpRequest, space: Space) -> str:
+    services.set_password(space, request.POST.get("password", ""))
+    if not space.password:
+        return "Visitors are asked for no password."
+    return "The password is set. Who came in with an earlier one is asked again."
+
+
+def _share_link(request: HttpRequest, space: Space) -> str:
+    link = make_link(space, request.POST.get("lifetime", ""), user=person(request))
+    return f"Whoever has this address can use the Space until then: {address_of(link)}"
+
+
+def _revoke_link(request: HttpRequest, space: Space) -> str:
+    revoke_link(space, request.POST.get("link", ""))
+    return "Revoked. Who came in by it is out."
+
+
 def _set_variable(request: HttpRequest, space: Space) -> str:
     form = VariableForm(request.POST)
     if not form.is_valid():
@@ -184,6 +204,9 @@ def _delete(request: HttpRequest, space: Space) -> str:
 ACTS: dict[str, Callable[[HttpRequest, Space], str]] = {
     "rename": _rename,
     "visibility": _visibility,
+    "password": _password,
+    "share-link": _share_link,
+    "revoke-link": _revoke_link,
     "set-variable": _set_variable,
     "delete-variable": _delete_variable,
     "sleep": _sleep,

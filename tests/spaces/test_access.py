@@ -1,0 +1,146 @@
+"""Who may see what on the portal's pages."""
+
+from __future__ import annotations
+
+import html
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth.models import AnonymousUser
+from django.core.exceptions import ValidationError
+from django.test import Client
+from django.utils import timezone
+
+from apps.accounts.models import User
+from apps.repos.store import Add
+from apps.spaces.commits import commit_files
+from apps.spaces.links import MAX_LINKS, address_of, make_link, revoke_link
+from apps.spaces.models import ShareLink, Space
+from apps.spaces.selectors import can_use
+from apps.spaces.services import create_space, set_password, set_visibility
+
+WORD = "open sesame"
+FILES = ("tree/main", "blob/main/secret.html", "resolve/main/secret.html", "commits/main")
+
+
+@pytest.fixture
+def eve(db: None) -> User:
+    return User.objects.create_user("eve", "eve@example.org", "a-good-long-password")
+
+
+@pytest.fixture
+def filled(space: Space, ada: User) -> Space:
+    commit_files(space, [Add("secret.html", b"the secret")], user=ada, message="First")
+    space.refresh_from_db()
+    return space
+
+
+def signed_in(user: User) -> Client:
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def test_the_files_of_a_space_behind_a_password_are_for_those_who_need_none(
+    filled: Space, ada: User, eve: User
+) -> None:
+    moderator = User.objects.create_user("mo", "mo@example.org", "a-good-long-password", is_moderator=True)
+    set_password(filled, WORD)
+    for path in FILES:
+        for client in (Client(), signed_in(eve)):
+            answer = client.get(f"/spaces/ada/demo/{path}")
+            assert answer.status_code == 403 and b"the secret" not in answer.content
+        for user in (ada, moderator):
+            assert signed_in(user).get(f"/spaces/ada/demo/{path}").status_code == 200
+    assert Client().get("/spaces/ada/demo").status_code == 200, "its page is public"
+    set_password(filled, "")
+    assert Client().get(f"/spaces/ada/demo/{FILES[1]}").status_code == 200
+
+
+def test_the_hubs_api_says_nothing_of_them(filled: Space, ada: User) -> None:
+    set_password(filled, WORD)
+    said = Client().get("/api/spaces/ada/demo")
+    assert said.json()["siblings"] == [] and said.json()["sha"] is None
+    for leak in ("secret.html", filled.password, WORD):
+        assert leak not in said.content.decode()
+    by_revision = Client().get(f"/api/spaces/ada/demo/revision/{filled.head}")
+    assert "secret.html" not in by_revision.content.decode()
+    assert "secret.html" in signed_in(ada).get("/api/spaces/ada/demo").content.decode()
+
+
+def test_an_owner_sets_changes_and_removes_it(ada: User, space: Space) -> None:
+    browser = signed_in(ada)
+
+    def do(**fields: str) -> str:
+        answer = browser.post("/spaces/ada/demo/settings", {"do": "password", **fields}, follow=True)
+        space.refresh_from_db()
+        return answer.content.decode()
+
+    page = do(password=WORD)
+    first = space.password
+    assert first and WORD not in first and WORD not in page and first not in page
+    assert "is set" in page and "Remove the password" in page
+    do(password=WORD)
+    assert space.password != first
+    assert "notice-error" in do(password="short") and space.password
+    assert "notice-error" in do(password="x" * 129)
+    assert "no password" in do(password="") and space.password == ""
+
+
+def test_nobody_else_does(eve: User, space: Space) -> None:
+    assert signed_in(eve).post("/spaces/ada/demo/settings", {"do": "password", "password": WORD}).status_code == 403
+    space.refresh_from_db()
+    assert space.password == ""
+
+
+def test_a_private_space_needs_none_beside(space: Space, ada: User, eve: User) -> None:
+    set_password(space, WORD)
+    set_visibility(space, "private")
+    assert can_use(ada, space) and not space.asks_password
+    assert (
+        Client().get("/spaces/ada/demo").status_code == 404
+        and signed_in(eve).get("/spaces/ada/demo").status_code == 404
+    )
+
+
+def test_too_short_and_too_long_are_refused(space: Space) -> None:
+    for word in ("x" * 7, "x" * 129):
+        with pytest.raises(ValidationError, match="8 to 128"):
+            set_password(space, word)
+    assert can_use(AnonymousUser(), space)
+
+
+def test_an_owner_makes_sees_and_revokes_links(ada: User, eve: User, space: Space) -> None:
+    set_visibility(space, "private")
+    browser = signed_in(ada)
+
+    def do(act: str, **fields: str) -> str:
+        answer = browser.post("/spaces/ada/demo/settings", {"do": act, **fields}, follow=True)
+        return html.unescape(answer.content.decode())
+
+    assert "notice-error" in do("share-link", lifetime="for ever")
+    do("share-link", lifetime="week")
+    link = space.share_links.get()
+    assert link.created_by == ada and timedelta(days=6) < link.expires_at - timezone.now() < timedelta(days=8)
+    assert address_of(link) in html.unescape(browser.get("/spaces/ada/demo/settings").content.decode())
+    assert "notice-error" in do("revoke-link", link="nonsense")
+    assert signed_in(eve).post("/spaces/ada/demo/settings", {"do": "revoke-link", "link": link.pk}).status_code == 404
+    assert space.share_links.exists()
+    page = do("revoke-link", link=str(link.pk))
+    assert "Revoked" in page and address_of(link) not in page and not space.share_links.exists()
+
+
+def test_links_are_bounded_and_those_that_ended_make_room(space: Space, ada: User) -> None:
+    for _ in range(MAX_LINKS):
+        link = make_link(space, "hour", user=ada)
+    with pytest.raises(ValidationError, match="50 links"):
+        make_link(space, "hour", user=ada)
+    ShareLink.objects.filter(pk=link.pk).update(expires_at=timezone.now())
+    make_link(space, "hour", user=ada)
+
+
+def test_another_spaces_link_is_not_revoked(space: Space, ada: User) -> None:
+    other = create_space(ada.namespace, "other", user=ada)
+    link = make_link(other, "hour", user=ada)
+    revoke_link(space, str(link.pk))
+    assert other.share_links.exists()
