@@ -6,6 +6,8 @@ from apps.embed import views
 
 app_name = "embed"
 urlpatterns = [
+    path("spaces/<str:owner>/<str:name>/api", views.api, name="api"),
+    path("spaces/<str:owner>/<str:name>/openapi.json", views.openapi, name="openapi"),
     path("oembed", views.oembed, name="oembed"),
     path("embed/badge.svg", views.badge, name="badge"),
     path("embed/spaces/<str:owner>/<str:name>/preview.png", views.preview, name="preview"),

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
+from django.shortcuts import render
 from django.utils.cache import get_conditional_response
 from django.views.decorators.http import require_safe
 
+from apps.embed import calls, previews
 from apps.embed import oembed as oembed_answers
-from apps.embed import previews
+from apps.embed.endpoints import endpoints
 from apps.embed.script import best_encoding, script
 from apps.embed.selectors import describe, description_of, title_of
+from apps.gateway.snapshots import described
 from apps.spaces.models import Space
 from apps.spaces.selectors import get_space
+from apps.spaces.views.access import context, users
 
 SCRIPT_CACHE = "public, max-age=300, stale-while-revalidate=86400"
 DESCRIPTION_CACHE = "public, max-age=1"
@@ -110,3 +115,46 @@ def preview(request: HttpRequest, owner: str, name: str) -> HttpResponse:
 def badge(request: HttpRequest) -> HttpResponse:
     """The picture of the Markdown badge."""
     return _for_any_site(HttpResponse(BADGE, content_type="image/svg+xml"), PICTURE_CACHE)
+
+
+@users
+def api(request: HttpRequest, space: Space) -> HttpResponse:
+    """How programs call a Gradio Space, readable while it sleeps."""
+    if request.method not in ("GET", "HEAD"):
+        return HttpResponseNotAllowed(["GET", "HEAD"])
+    known = described(space)
+    found = endpoints(known.info) if known.info else []
+    shown = [
+        {
+            "endpoint": endpoint,
+            "id": f"endpoint-{number}",
+            "python": calls.python(space, endpoint),
+            "javascript": calls.javascript(space, endpoint),
+            "curl": calls.curl(space, endpoint) if endpoint.has_address else "",
+        }
+        for number, endpoint in enumerate(found, 1)
+    ]
+    more = {
+        "known": known,
+        "shown": shown,
+        "needs_token": calls.needs_token(space),
+        "address": calls.address(space),
+        "mcp": f"{calls.address(space)}gradio_api/mcp/"
+        if known.config and known.config.get("mcp_server") is True
+        else "",
+        "openapi": f"{settings.PORTICO_URL}{space.get_absolute_url()}/openapi.json",
+    }
+    return render(request, "embed/api.html", context(request, space, "api", **more))
+
+
+@users
+def openapi(request: HttpRequest, space: Space) -> HttpResponse:
+    """The OpenAPI 3.1 document of a Gradio Space; 404 before its API is known."""
+    if request.method not in ("GET", "HEAD"):
+        return HttpResponseNotAllowed(["GET", "HEAD"])
+    known = described(space)
+    if known.info is None:
+        reason = f": {known.refusal}" if known.refusal else ". It is once the Space has started"
+        return JsonResponse({"error": f"This Space's API is not known{reason}."}, status=404)
+    document = JsonResponse(calls.openapi(space, endpoints(known.info), space.head or "0"))
+    return document if calls.needs_token(space) else _for_any_site(document, DESCRIPTION_CACHE)

@@ -28,10 +28,13 @@ from apps.gateway.models import Snapshot
 from apps.gateway.requests import SAFE_METHODS, Request
 from apps.gateway.routes import Route
 from apps.runtime.database import in_database
-from apps.spaces.models import SDK, Stage
+from apps.spaces.models import SDK, Space, Stage
 
 log = structlog.get_logger(__name__)
 
+CONFIG, INFO = "/config", "/gradio_api/info"
+BROKEN = (zlib.error, ValueError, KeyError, TypeError, AttributeError)
+"""What content raises that is not as `pack` made it."""
 STAGES = frozenset({Stage.SLEEPING, Stage.APP_STARTING, Stage.RUNNING})
 """Those in which a visit starts the worker."""
 PARAMETERS = re.compile(rb"(__theme=(light|dark|system)|__lang=[a-z-]{2,10})?")
@@ -98,9 +101,50 @@ def _read(deployment_id: int, digest: str) -> Content | None:
         return None
     try:
         return _unpack(bytes(found.content), found.taken_at)
-    except (zlib.error, ValueError, KeyError, TypeError, AttributeError) as error:
+    except BROKEN as error:
         log.error("a snapshot cannot be read", deployment=deployment_id, error=repr(error))
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What a snapshot knows of a Space's API.
+
+    Attributes:
+        info: the app's `/gradio_api/info`; None where there is none.
+        config: its `/config`, likewise.
+        taken_at: when it was asked; None when it never was.
+        refusal: why there is no snapshot, for people who may read it.
+    """
+
+    info: dict[str, Any] | None
+    config: dict[str, Any] | None
+    taken_at: datetime | None
+    refusal: str
+
+
+def described(space: Space) -> Described:
+    """What the Space's app says of its API, awake or not, with the Space's own host as its address."""
+    found = Snapshot.objects.filter(deployment__space=space, deployment__is_current=True).first()
+    if found is None or not found.digest:
+        return Described(None, None, found.taken_at if found else None, found.refusal if found else "")
+    try:
+        content = _unpack(bytes(found.content), found.taken_at)
+    except BROKEN:
+        return Described(None, None, found.taken_at, "")
+    info, config = (_object(content, path, space.host) for path in (INFO, CONFIG))
+    return Described(info, config, found.taken_at, "")
+
+
+def _object(content: Content, path: str, host: str) -> dict[str, Any] | None:
+    kept = content.answers.get(path)
+    if kept is None:
+        return None
+    try:
+        said = json.loads(kept.body.replace(content.host.encode(), host.encode()))
+    except ValueError:
+        return None
+    return said if isinstance(said, dict) else None
 
 
 @dataclass(frozen=True, slots=True)

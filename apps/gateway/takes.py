@@ -28,7 +28,7 @@ from apps.gateway import assets
 from apps.gateway import headers as h
 from apps.gateway.models import Snapshot
 from apps.gateway.routes import inputs_of
-from apps.gateway.snapshots import Kept, has_snapshots, pack
+from apps.gateway.snapshots import CONFIG, INFO, Kept, has_snapshots, pack
 from apps.gateway.upstream import UpstreamError
 from apps.gateway.workers import NoSocket, Pool
 from apps.runtime import client as runtime
@@ -40,7 +40,7 @@ from apps.spaces.models import Space
 
 log = structlog.get_logger(__name__)
 
-PAGE, CONFIG, INFO = "/", "/config", "/gradio_api/info"
+PAGE = "/"
 ALSO = (INFO, "/theme.css", "/manifest.json", "/favicon.ico")
 """Kept where they are the same for both; the page is drawn without them otherwise."""
 MAX_PAGES = 20
