@@ -107,7 +107,9 @@ async def proxy_http(
     for attempt in (1, 2):
         pool.begin()
         try:
-            connection = await pool.connection(sure=request.method not in IDEMPOTENT_METHODS)
+            # Where there are other workers, what one broke off at is not given to them: so it must have got it.
+            sure = request.method not in IDEMPOTENT_METHODS or bool(pool.peers)
+            connection = await pool.connection(sure=sure)
             sender = None
             try:
                 connection.begin(request.method, head)
