@@ -22,6 +22,7 @@ import structlog
 import uvicorn
 from asgiref.typing import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from apps.gateway.asgi import shut_down
 from apps.gateway.proxy import BrokenAnswer
@@ -179,6 +180,15 @@ class Http(HttpToolsProtocol):
             self._stalled = None
 
 
+class WebSocket(WebSocketsSansIOProtocol):
+    """A websocket that tells a client that vanished from one that closed (RFC 6455, section 7.1.5)."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        # Where a close frame has come, its code is ahead of this one in the queue.
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": 1006})
+        super().connection_lost(exc)
+
+
 class Server(uvicorn.Server):
     """uvicorn's server, ended by SIGTERM or SIGINT with status 0 and without waiting for open streams."""
 
@@ -222,7 +232,7 @@ def server(application: ASGI3Application, bind: str, port: int) -> Server:
             host=bind,
             port=port,
             http=Http,
-            ws="websockets-sansio",
+            ws=WebSocket,
             ws_max_size=MAX_WEBSOCKET_BYTES,
             ws_ping_interval=20.0,
             ws_ping_timeout=None,  # an app that is busy keeps its client's pongs waiting

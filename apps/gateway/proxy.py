@@ -22,7 +22,7 @@ from apps.spaces.models import SDK
 log = structlog.get_logger(__name__)
 
 HEAD_SECONDS = 900.0
-"""How long an app may take until its answer begins."""
+"""How long an app may neither begin its answer nor take any of the request's body."""
 CONDITIONAL = frozenset({b"accept-encoding", b"if-none-match", b"if-modified-since", b"range"})
 
 
@@ -108,8 +108,9 @@ async def proxy_http(
     for attempt in range(1, attempts + 1):
         pool.begin()
         try:
-            is_sure = request.method not in IDEMPOTENT_METHODS or bool(pool.peers)
-            connection = await pool.connection(sure=is_sure)
+            # Where there are other workers, what one broke off at is not given to them: so it must have got it.
+            sure = request.method not in IDEMPOTENT_METHODS or bool(pool.peers)
+            connection = await pool.connection(sure=sure)
             sender = None
             try:
                 connection.begin(request.method, head)
@@ -144,7 +145,30 @@ async def proxy_http(
 
 
 class AnswerTooLate(Exception):
-    """The app's answer did not begin within `HEAD_SECONDS`."""
+    """The app neither answered nor took any of the body for `HEAD_SECONDS`."""
+
+
+class Patience:
+    """Gives an exchange up with `AnswerTooLate`, until it is cancelled. A long upload is no late answer."""
+
+    __slots__ = ("_connection", "_taken", "_timer")
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._wait()
+
+    def _wait(self) -> None:
+        self._taken = self._connection.taken
+        self._timer = self._connection.loop.call_later(HEAD_SECONDS, self._look)
+
+    def _look(self) -> None:
+        if self._connection.taken > self._taken:
+            self._wait()
+        else:
+            self._connection.give_up(AnswerTooLate())
+
+    def cancel(self) -> None:
+        self._timer.cancel()
 
 
 def give_up(error: Exception, workers: Workers, route: Route, pool: Pool) -> bool:
@@ -171,11 +195,11 @@ def _may_repeat(error: Exception, request: Request, body: Body) -> bool:
 
 
 async def _pass_back(connection: Connection, answer: Answer) -> None:
-    timer = connection.loop.call_later(HEAD_SECONDS, connection.give_up, AnswerTooLate())
+    patience = Patience(connection)
     try:
         await connection.head()
     finally:
-        timer.cancel()
+        patience.cancel()
     try:
         headers = h.from_upstream(connection.headers)
     except h.BadHeaders:

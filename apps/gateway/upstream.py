@@ -43,12 +43,13 @@ class Connection(asyncio.Protocol):
         complete: the answer is here to its end.
         reusable: another request may follow on this connection.
         idle_since: when it was last put aside.
+        taken: bytes of the request's body that were sent on.
     """
 
     __slots__ = (
         "_buffered", "_chunks", "_error", "_head_bytes", "_head_done", "_informational", "_is_head", "_parser",
         "_paused", "_socket", "_transport", "_until_eof", "_waiter", "_writable", "complete", "headers", "idle_since",
-        "loop", "open", "reusable", "status",
+        "loop", "open", "reusable", "status", "taken",
     )  # fmt: skip
 
     def __init__(self, opened: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
@@ -64,7 +65,7 @@ class Connection(asyncio.Protocol):
         self.complete = True
 
     def _reset(self, *, is_head: bool) -> None:
-        self.status = 0
+        self.status = self.taken = 0
         self.headers: list[tuple[bytes, bytes]] = []
         self.complete = self.reusable = False
         self._chunks: list[bytes] = []
@@ -94,6 +95,7 @@ class Connection(asyncio.Protocol):
                     self._transport.write(chunk)
                 if self._writable is not None:
                     await self._writable
+                self.taken += len(chunk)
             if chunked and self.open:
                 self._transport.write(b"0\r\n\r\n")
         except Exception as error:

@@ -167,6 +167,14 @@ def test_a_client_that_expects_100_hears_it_and_the_app_does_not(wire: Wire) -> 
     assert b"expect" not in wire.app.requests[0].lower()
 
 
+def test_a_client_that_expects_100_hears_a_refusal_at_once(wire: Wire) -> None:
+    expecting = b"Expect: 100-continue\r\nContent-Length: 5\r\n"
+    answer = wire.ask("/x", "POST", expecting, host=b"nobody.spaces.localhost")
+    # Twisted, below Daphne, says 100 before anybody is asked.
+    assert answer.raw.startswith(b"HTTP/1.1 404" if wire.kind == "uvicorn" else b"HTTP/1.1 100")
+    assert not wire.app.requests
+
+
 # What an app may answer
 
 
@@ -348,6 +356,17 @@ def test_an_upload_reaches_the_app_while_it_is_sent(wire: Wire) -> None:
         wait_until(lambda: wire.app.requests, seconds=5)
         s.sendall(b"world")
         assert listen(s).body.endswith(b"helloworld")
+
+
+def test_an_upload_that_takes_long_is_no_late_answer(wire: Wire) -> None:
+    """The app's answer may begin two seconds after the last of the body."""
+    wire.app.answers["x"] = [1, OK + b"Content-Length: 2\r\n\r\nok"]
+    with wire.connect() as s:
+        s.sendall(b"POST /x HTTP/1.1\r\n" + H + b"Content-Length: 8\r\n\r\n")
+        for _ in range(8):
+            time.sleep(0.5)
+            s.sendall(b"x")
+        assert listen(s).status == 200
 
 
 def test_a_client_that_takes_nothing_stops_the_app_and_is_let_go(wire: Wire) -> None:

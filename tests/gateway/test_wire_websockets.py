@@ -127,8 +127,15 @@ async def test_a_client_that_is_gone_is_told_to_the_app(sockets: Sockets) -> Non
         assert connection is not None and connection.transport is not None
         connection.transport.abort()
     await asyncio.to_thread(wait_until, lambda: "goodbye" in sockets.seen, seconds=10)
-    # uvicorn says 1005 of who vanishes, as of a close frame without a code.
-    assert sockets.seen["goodbye"][0] == (1000 if sockets.wire.kind == "uvicorn" else 1011)
+    assert sockets.seen["goodbye"][0] == 1011
+
+
+async def test_a_client_that_closes_without_a_code_has_closed(sockets: Sockets) -> None:
+    async with sockets.open("/closed") as ws:
+        assert ws._writer is not None
+        await ws._writer.send_frame(b"", WSMsgType.CLOSE)
+        await asyncio.to_thread(wait_until, lambda: "goodbye" in sockets.seen, seconds=10)
+    assert sockets.seen["goodbye"][0] == 1000
 
 
 async def test_a_client_that_does_not_read_slows_the_app(sockets: Sockets) -> None:
