@@ -35,6 +35,7 @@ class Route:
     """What the gateway needs to know about a Space.
 
     Attributes:
+        embedding_sites: origins that alone may frame it, beside the portal, separated by spaces; empty for no list.
         lock: names the password that visitors are asked for, and changes with it; empty for none.
         closed: not for everybody: private, or behind a password.
     """
@@ -49,6 +50,7 @@ class Route:
     stage_message: str
     sdk: str
     disable_embedding: bool
+    embedding_sites: str = ""
     deployment_id: int | None = None
     app_file: str = ""
     base_path: str = "/"
@@ -96,6 +98,7 @@ def _route(space: Space, deployment: Deployment | None) -> Route:
         stage_message=space.stage_message,
         sdk=deployment.sdk if deployment else space.sdk,
         disable_embedding=space.disable_embedding,
+        embedding_sites=" ".join(space.embedding_sites),
         deployment_id=deployment.pk if deployment else None,
         app_file=deployment.app_file if deployment else "",
         base_path=deployment.base_path if deployment else "/",

@@ -125,6 +125,9 @@ class Space(models.Model):
     color_to = models.CharField(max_length=10, blank=True)
     short_description = models.CharField(max_length=300, blank=True)
     disable_embedding = models.BooleanField(default=False)
+    embedding_sites = models.JSONField(
+        default=list, blank=True, help_text="Origins that may show it in their pages; empty: any, if not disabled."
+    )
     is_snapshot_allowed = models.BooleanField(
         default=True, help_text="Whether the page is drawn from a snapshot while the worker wakes."
     )

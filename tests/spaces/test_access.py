@@ -17,7 +17,7 @@ from apps.spaces.commits import commit_files
 from apps.spaces.links import MAX_LINKS, address_of, make_link, revoke_link
 from apps.spaces.models import ShareLink, Space
 from apps.spaces.selectors import can_use
-from apps.spaces.services import create_space, set_password, set_visibility
+from apps.spaces.services import create_space, set_embedding, set_password, set_visibility
 
 WORD = "open sesame"
 FILES = ("tree/main", "blob/main/secret.html", "resolve/main/secret.html", "commits/main")
@@ -144,3 +144,38 @@ def test_another_spaces_link_is_not_revoked(space: Space, ada: User) -> None:
     link = make_link(other, "hour", user=ada)
     revoke_link(space, str(link.pk))
     assert other.share_links.exists()
+
+
+def test_an_owner_names_the_sites_that_may_show_it(ada: User, space: Space) -> None:
+    browser = signed_in(ada)
+
+    def do(**fields: str) -> str:
+        answer = browser.post("/spaces/ada/demo/settings", {"do": "embedding", **fields}, follow=True)
+        space.refresh_from_db()
+        return answer.content.decode()
+
+    page = do(embedding="sites", sites="https://blog.example.org\nhttps://*.example.net")
+    assert (space.disable_embedding, space.embedding_sites) == (
+        False,
+        ["https://blog.example.org", "https://*.example.net"],
+    )
+    assert "https://*.example.net" in page
+    for wrong in (
+        {"embedding": "sites"},
+        {"embedding": "sites", "sites": "javascript:x"},
+        {"embedding": "somewhere"},
+        {},
+    ):
+        assert "notice-error" in do(**wrong)
+    assert len(space.embedding_sites) == 2
+    do(embedding="nowhere", sites="https://blog.example.org")
+    assert (space.disable_embedding, space.embedding_sites) == (True, [])
+    do(embedding="everywhere")
+    assert (space.disable_embedding, space.embedding_sites) == (False, [])
+
+
+def test_the_card_still_forbids_it(ada: User, space: Space) -> None:
+    set_embedding(space, disabled=False, sites="https://blog.example.org")
+    commit_files(space, [Add("README.md", b"---\ndisable_embedding: true\n---\n")], user=ada, message="x")
+    space.refresh_from_db()
+    assert space.disable_embedding

@@ -11,7 +11,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods
 
 from apps.spaces import plans, services
-from apps.spaces.forms import VISIBILITY_WORDS, VariableForm, choices, messages_of
+from apps.spaces.forms import EMBEDDING_WORDS, VISIBILITY_WORDS, VariableForm, choices, messages_of
 from apps.spaces.links import LIFETIMES, address_of, live_links, make_link, revoke_link
 from apps.spaces.models import SDK, Plan, Space, Stage
 from apps.spaces.runs import RunFacts, run_facts
@@ -43,10 +43,18 @@ def settings(request: HttpRequest, space: Space) -> HttpResponse:
         "visibilities": choices(VISIBILITY_WORDS),
         "links": [(link, address_of(link)) for link in live_links(space)],
         "lifetimes": [(value, words) for value, (words, _) in LIFETIMES.items()],
+        "embeddings": [{"value": v, "label": label, "words": words} for v, (label, words) in EMBEDDING_WORDS.items()],
+        "embedding": _embedding_of(space),
         "is_paused": space.stage == Stage.PAUSED,
         **(hardware(space) if space.sdk != SDK.STATIC else {}),
     }
     return render(request, "spaces/settings.html", context(request, space, "settings", **more))
+
+
+def _embedding_of(space: Space) -> str:
+    if space.disable_embedding:
+        return "nowhere"
+    return "sites" if space.embedding_sites else "everywhere"
 
 
 def hardware(space: Space) -> dict[str, object]:
@@ -160,7 +168,12 @@ def _hardware(request: HttpRequest, space: Space) -> str:
 
 
 def _embedding(request: HttpRequest, space: Space) -> str:
-    services.set_embedding(space, disabled=request.POST.get("disable_embedding") == "on")
+    wanted, sites = request.POST.get("embedding", ""), request.POST.get("sites", "")
+    if wanted not in EMBEDDING_WORDS:
+        raise ValidationError("Choose where it may be shown.")
+    if wanted == "sites" and not sites.strip():
+        raise ValidationError("Name the sites that may show it.")
+    services.set_embedding(space, disabled=wanted == "nowhere", sites=sites if wanted == "sites" else "")
     return "Saved."
 
 
