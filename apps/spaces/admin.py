@@ -16,7 +16,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 from apps.accounts.readonly_admin import ReadOnlyAdmin
 from apps.sandbox.volumes import SMALLEST_BYTES
 from apps.spaces import plans, units
-from apps.spaces.models import Notice, Plan, ShareLink, Space, SpaceVariable, StageChange, Upload
+from apps.spaces.models import Invitation, Notice, Plan, ShareLink, Space, SpaceVariable, StageChange, Upload
 
 SMALLEST_MEMORY_BYTES = 32 * 1024**2
 SMALLEST_DISK_BYTES = 1024**2
@@ -185,6 +185,13 @@ class AssignPlanForm(forms.ModelForm):
         if plan is not None:
             plans.check_storage(self.instance, plan)
         return plan
+
+
+@admin.register(Invitation)
+class InvitationAdmin(ReadOnlyAdmin):
+    list_display = ("space", "user", "created_at")
+    list_select_related = ("space__owner", "user")
+    search_fields = ("space__name", "space__owner__name", "user__username")
 
 
 @admin.register(ShareLink)

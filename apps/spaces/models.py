@@ -206,6 +206,18 @@ class ShareLink(models.Model):
         ordering = ["expires_at"]
 
 
+class Invitation(models.Model):
+    """Lets one person see a Space that is not for everybody, and use it; never change it."""
+
+    space = models.ForeignKey(Space, on_delete=models.CASCADE, related_name="invitations")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="invitations")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ["user__username"]
+        constraints = [models.UniqueConstraint(fields=["space", "user"], name="invitation_unique")]
+
+
 class StageChange(models.Model):
     """One row per change of a Space's stage, written in the same transaction as the change."""
 

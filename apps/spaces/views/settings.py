@@ -12,6 +12,7 @@ from django.views.decorators.http import require_http_methods
 
 from apps.spaces import plans, services
 from apps.spaces.forms import EMBEDDING_WORDS, VISIBILITY_WORDS, VariableForm, choices, messages_of
+from apps.spaces.invitations import invite, uninvite
 from apps.spaces.links import LIFETIMES, address_of, live_links, make_link, revoke_link
 from apps.spaces.models import SDK, Plan, Space, Stage
 from apps.spaces.runs import RunFacts, run_facts
@@ -45,6 +46,7 @@ def settings(request: HttpRequest, space: Space) -> HttpResponse:
         "lifetimes": [(value, words) for value, (words, _) in LIFETIMES.items()],
         "embeddings": [{"value": v, "label": label, "words": words} for v, (label, words) in EMBEDDING_WORDS.items()],
         "embedding": _embedding_of(space),
+        "invitations": space.invitations.select_related("user"),
         "is_paused": space.stage == Stage.PAUSED,
         **(hardware(space) if space.sdk != SDK.STATIC else {}),
     }
@@ -140,6 +142,16 @@ def _revoke_link(request: HttpRequest, space: Space) -> str:
     return "Revoked. Who came in by it is out."
 
 
+def _invite(request: HttpRequest, space: Space) -> str:
+    user = invite(space, request.POST.get("username", ""))
+    return f"{user.username} can see the Space now, and finds it on their own page."
+
+
+def _uninvite(request: HttpRequest, space: Space) -> str:
+    uninvite(space, request.POST.get("username", ""))
+    return "Taken back. What they had open has ended."
+
+
 def _set_variable(request: HttpRequest, space: Space) -> str:
     form = VariableForm(request.POST)
     if not form.is_valid():
@@ -213,6 +225,8 @@ ACTS: dict[str, Callable[[HttpRequest, Space], str]] = {
     "password": _password,
     "share-link": _share_link,
     "revoke-link": _revoke_link,
+    "invite": _invite,
+    "uninvite": _uninvite,
     "set-variable": _set_variable,
     "delete-variable": _delete_variable,
     "sleep": _sleep,
