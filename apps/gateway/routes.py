@@ -26,8 +26,8 @@ TTL_SECONDS = 1.0
 MAX_KNOWN = 20_000
 MAX_UNKNOWN = 5_000
 
-Key = tuple[Literal["subdomain", "slug"], str]
-"""`("subdomain", "ada-hello")` or `("slug", "ada/hello")`, in lower case."""
+Key = tuple[Literal["subdomain", "slug", "domain"], str]
+"""`("subdomain", "ada-hello")`, `("slug", "ada/hello")` or `("domain", "demo.example.org")`, in lower case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +115,8 @@ def read_route(key: Key) -> Route | None:
     kind, value = key
     if kind == "subdomain":
         spaces = Space.objects.filter(subdomain=value)
+    elif kind == "domain":
+        spaces = Space.objects.filter(domains__name=value, domains__verified_at__isnull=False)
     else:
         owner, _, name = value.partition("/")
         spaces = Space.objects.filter(owner__name__iexact=owner, name__iexact=name)

@@ -11,6 +11,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods
 
 from apps.spaces import plans, services
+from apps.spaces.domains import add_domain, check_domain, count_check, remove_domain
 from apps.spaces.forms import EMBEDDING_WORDS, VISIBILITY_WORDS, VariableForm, choices, messages_of
 from apps.spaces.invitations import invite, uninvite
 from apps.spaces.links import LIFETIMES, address_of, live_links, make_link, revoke_link
@@ -47,6 +48,7 @@ def settings(request: HttpRequest, space: Space) -> HttpResponse:
         "embeddings": [{"value": v, "label": label, "words": words} for v, (label, words) in EMBEDDING_WORDS.items()],
         "embedding": _embedding_of(space),
         "invitations": space.invitations.select_related("user"),
+        "domains": space.domains.all(),
         "is_paused": space.stage == Stage.PAUSED,
         **(hardware(space) if space.sdk != SDK.STATIC else {}),
     }
@@ -152,6 +154,25 @@ def _uninvite(request: HttpRequest, space: Space) -> str:
     return "Taken back. What they had open has ended."
 
 
+def _add_domain(request: HttpRequest, space: Space) -> str:
+    domain = add_domain(space, request.POST.get("name", "")[:300])
+    return f"{domain.name} is listed. Set the record below, then check it."
+
+
+def _check_domain(request: HttpRequest, space: Space) -> str:
+    domain = space.domains.filter(name=request.POST.get("name", "")[:300]).first()
+    if domain is None:
+        raise ValidationError("There is no such domain.")
+    count_check(space)
+    check_domain(domain)
+    return f"{domain.name} is proven. The Space is served there."
+
+
+def _remove_domain(request: HttpRequest, space: Space) -> str:
+    remove_domain(space, request.POST.get("name", "")[:300])
+    return "Removed. The Space is not served there any more."
+
+
 def _set_variable(request: HttpRequest, space: Space) -> str:
     form = VariableForm(request.POST)
     if not form.is_valid():
@@ -227,6 +248,9 @@ ACTS: dict[str, Callable[[HttpRequest, Space], str]] = {
     "revoke-link": _revoke_link,
     "invite": _invite,
     "uninvite": _uninvite,
+    "add-domain": _add_domain,
+    "check-domain": _check_domain,
+    "remove-domain": _remove_domain,
     "set-variable": _set_variable,
     "delete-variable": _delete_variable,
     "sleep": _sleep,
