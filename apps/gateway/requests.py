@@ -42,6 +42,7 @@ class Request:
         client: the visitor's own address.
         scheme: `http` or `https`, as the visitor uses it.
         origin: the `Origin` header.
+        username: what the app is told that the visitor is called; empty for nothing.
         visitor: what `apps.gateway.affinity` tells the visitor by; empty until it is needed.
     """
 
@@ -58,6 +59,7 @@ class Request:
     scheme: str
     origin: bytes | None
     visitor: bytes = b""
+    username: str = ""
 
     @property
     def own_origin(self) -> bytes:

@@ -57,6 +57,7 @@ class Route:
     custom_headers: dict[str, str] = field(default_factory=dict, hash=False)
     lock: str = ""
     closed: bool = False
+    tells_username: bool = False
 
     @property
     def folder(self) -> Path:
@@ -105,6 +106,7 @@ def _route(space: Space, deployment: Deployment | None) -> Route:
         custom_headers=deployment.custom_headers if deployment else {},
         lock=lock_of(space.password) if space.asks_password else "",
         closed=space.is_private or space.asks_password,
+        tells_username=space.tells_username,
     )
     return route
 

@@ -127,6 +127,14 @@ def set_embedding(space: Space, *, disabled: bool, sites: str = "") -> None:
 
 
 @transaction.atomic
+def set_tells_username(space: Space, told: bool) -> None:
+    """Say whether the Space's app is told the user name of a visitor who is signed in."""
+    space.tells_username = told
+    space.save(update_fields=["tells_username"])
+    events.route_changed(space.pk)
+
+
+@transaction.atomic
 def pause_space(space: Space, message: str = "") -> None:
     """Stop the Space until its owner restarts it."""
     space.paused_at = timezone.now()

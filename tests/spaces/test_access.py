@@ -241,3 +241,13 @@ def test_invitations_are_bounded(ada: User, eve: User, space: Space, monkeypatch
     User.objects.create_user("bob", "bob@example.org", "a-good-long-password")
     with pytest.raises(ValidationError, match="At most 1"):
         invite(space, "bob")
+
+
+def test_an_owner_chooses_whether_the_app_is_told_who_asks(ada: User, eve: User, space: Space) -> None:
+    assert not space.tells_username
+    address, on = "/spaces/ada/demo/settings", {"do": "username", "tells_username": "on"}
+    assert signed_in(eve).post(address, on).status_code == 403
+    for fields, told in ((on, True), ({"do": "username"}, False)):
+        signed_in(ada).post(address, fields)
+        space.refresh_from_db()
+        assert space.tells_username is told

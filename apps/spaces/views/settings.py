@@ -173,6 +173,11 @@ def _remove_domain(request: HttpRequest, space: Space) -> str:
     return "Removed. The Space is not served there any more."
 
 
+def _username(request: HttpRequest, space: Space) -> str:
+    services.set_tells_username(space, request.POST.get("tells_username") == "on")
+    return "Saved."
+
+
 def _set_variable(request: HttpRequest, space: Space) -> str:
     form = VariableForm(request.POST)
     if not form.is_valid():
@@ -251,6 +256,7 @@ ACTS: dict[str, Callable[[HttpRequest, Space], str]] = {
     "add-domain": _add_domain,
     "check-domain": _check_domain,
     "remove-domain": _remove_domain,
+    "username": _username,
     "set-variable": _set_variable,
     "delete-variable": _delete_variable,
     "sleep": _sleep,
