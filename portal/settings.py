@@ -104,6 +104,8 @@ PORTICO_WORKER_RESTARTS = env.int("PORTICO_WORKER_RESTARTS", default=3)
 PORTICO_FREE_MEMORY_BYTES = env.int("PORTICO_FREE_MEMORY_BYTES", default=512 * 1024**2)
 PORTICO_ZYGOTES_AT_START = env.int("PORTICO_ZYGOTES_AT_START", default=2)
 PORTICO_UV_CACHE = Path(env.str("PORTICO_UV_CACHE", default=str(PORTICO_DATA / "uv-cache")))
+PORTICO_DNS_RESOLVERS = env.list("PORTICO_DNS_RESOLVERS", default=[])
+"""Name servers, as `9.9.9.9` or `127.0.0.1:5353`, that are asked for custom domains' records; empty: this machine's."""
 PORTICO_ALLOW_URL_REQUIREMENTS = env.bool("PORTICO_ALLOW_URL_REQUIREMENTS", default=False)
 PORTICO_GRADIO_VERSION = env.str("PORTICO_GRADIO_VERSION", default="6.31.0")
 """The Gradio that a Space without `sdk_version` gets; likewise the next one for Streamlit."""
@@ -235,6 +237,7 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TASK_DEFAULT_QUEUE = "portico"
 CELERY_BEAT_SCHEDULE = {
     "requeue lost builds": {"task": "apps.builds.tasks.requeue_lost_builds", "schedule": 60.0},
+    "recheck custom domains": {"task": "apps.spaces.tasks.recheck_domains", "schedule": 3600.0},
     "sweep": {"task": "apps.builds.tasks.sweep", "schedule": 3600.0},
     "sweep assets": {"task": "apps.gateway.tasks.sweep_assets", "schedule": 86400.0},
 }
@@ -279,7 +282,7 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = _secure
 SESSION_COOKIE_HTTPONLY = True
 CSRF_COOKIE_HTTPONLY = False
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if PORTICO_TRUSTED_PROXIES else None
-SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
+SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^internal/ask$"]
 SECURE_HSTS_SECONDS = env.int("PORTICO_HSTS_SECONDS", default=31536000 if _secure else 0)
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = _secure
 SECURE_REFERRER_POLICY = "strict-origin-when-cross-origin"

@@ -61,10 +61,11 @@ def issue_code(space: Space, user: User) -> str:
 
 
 def frame_url(space: Space, user: User | AnonymousUser) -> str:
-    """The address to frame a Space by: its own, with a one-time code when it is closed and `user` may use it."""
+    """The address to frame a Space by: its own, with a one-time code for a `user` who may use it when it is
+    closed, or is told who asks."""
     deployment = Deployment.objects.filter(space=space, is_current=True).only("base_path").first()
     address = space.url.rstrip("/") + (deployment.base_path if deployment else "/")
-    if not (space.is_private or space.asks_password) or not user.is_authenticated:
+    if not (space.is_private or space.asks_password or space.tells_username) or not user.is_authenticated:
         return address
     if not usable_by(user).filter(pk=space.pk).exists():
         return address
@@ -152,12 +153,24 @@ def _may_see(space_id: int, user_id: int | None, session: str) -> bool:
     if user_id is None:
         link = session.removeprefix(LINK)
         return ShareLink.objects.filter(pk=link, space=space_id, expires_at__gt=timezone.now()).exists()
+    user = _find_user(user_id, session)
+    return user is not None and usable_by(user).filter(pk=space_id).exists()
+
+
+def _find_user(user_id: int, session: str) -> User | None:
+    """The person, unless they may not act, or a cookie's session of theirs has ended."""
     user = User.objects.select_related("namespace").filter(pk=user_id, is_active=True).first()
     if user is None or user.namespace.is_suspended:
-        return False
+        return None
     if session and not constant_time_compare(session, _session_digest(user)):
-        return False
-    return usable_by(user).filter(pk=space_id).exists()
+        return None
+    return user
+
+
+@in_database
+def _read_username(user_id: int, session: str) -> str:
+    user = _find_user(user_id, session)
+    return user.username if user else ""
 
 
 class Token(NamedTuple):
@@ -184,6 +197,7 @@ class Rights:
 
     def __init__(self) -> None:
         self._rights: dict[tuple[int, int | None, str], tuple[float, bool]] = {}
+        self._names: dict[tuple[int, str], tuple[float, str]] = {}
         self._tokens: dict[str, tuple[float, Token | None]] = {}
 
     async def may_see(self, route: Route, user_id: int | None, session: str = "") -> bool:
@@ -198,6 +212,15 @@ class Rights:
             answer = await _may_see(*key)
             _keep(self._rights, key, (now + RIGHT_SECONDS, answer))
         return answer
+
+    async def username(self, user_id: int, session: str) -> str:
+        """What this person is called; empty for one who may not act."""
+        key, now = (user_id, session), time.monotonic()
+        until, name = self._names.get(key, (0.0, ""))
+        if until <= now:
+            name = await _read_username(*key)
+            _keep(self._names, key, (now + RIGHT_SECONDS, name))
+        return name
 
     def forget(self, space_id: int) -> None:
         """Ask again about the Space."""

@@ -146,12 +146,15 @@ class HostAnswer(Answer):
 
 
 def frame_ancestors(route: Route | None) -> bytes:
-    """Who may frame a Space: anybody, or the portal alone when it is private or its owner says so.
+    """Who may frame a Space: anybody, or its own pages, the portal and the sites that its owner names.
 
-    An unknown host answers as a private one does.
+    A private one is framed by nobody whom its owner has not named. An unknown host answers as such a one does. Its own
+    pages are always among them: Streamlit shows each component in a frame of its own.
     """
-    if route is None or route.private or route.disable_embedding:
-        return f"frame-ancestors {settings.PORTICO_URL}".encode()
+    if route is None or route.disable_embedding:
+        return f"frame-ancestors 'self' {settings.PORTICO_URL}".encode()
+    if route.private or route.embedding_sites:
+        return f"frame-ancestors 'self' {settings.PORTICO_URL} {route.embedding_sites}".rstrip().encode()
     return b"frame-ancestors *"
 
 

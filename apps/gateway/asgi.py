@@ -147,6 +147,8 @@ class Gateway:
             await self._no_entry(request, route, answer, body)
             return
         answer.route = route
+        if route.tells_username:
+            await self._tell_username(request, visitor)
         if isinstance(answer, HostAnswer):
             answer.cross_origin = cors.allowed_origin(request, route, by_token=visitor.by_token)
         if route.withheld:
@@ -170,6 +172,13 @@ class Gateway:
             await self._serve(request, answer, body, route=route, visitor=visitor, exchange=exchange)
         finally:
             self.exchanges.close(exchange)
+
+    async def _tell_username(self, request: Request, visitor: Visitor) -> None:
+        """Have the app told who asks, but not when a script of another site does so with the visitor's cookie."""
+        if visitor.user_id is None:
+            return
+        if visitor.by_token or request.origin is None or request.origin == request.own_origin:
+            request.username = await self.rights.username(visitor.user_id, visitor.session)
 
     async def _no_entry(
         self, request: Request, route: Route | None, answer: HostAnswer | DataAnswer, body: Body
@@ -274,7 +283,7 @@ class Gateway:
                 drop.add(name)
         if owner is not None:
             return Visitor(owner, "", True, frozenset(drop))
-        if route is not None and route.closed and not request.prefix:
+        if route is not None and (route.closed or route.tells_username) and not request.prefix:
             value_of_cookie = h.cookie(request.headers, h.ACCESS_COOKIE)
             given = access.read_cookie(value_of_cookie, route.space_id) if value_of_cookie else None
             if given is not None:
@@ -312,6 +321,8 @@ class Gateway:
             if route.withheld or route.sdk == SDK.STATIC or not _may_connect(request, route, visitor):
                 await close(send, POLICY)
                 return
+            if route.tells_username:
+                await self._tell_username(request, visitor)
             exchange = self.exchanges.open(route, visitor.user_id, visitor.session)
             try:
                 pool = affinity.choose(await self._awake(route, WAKE_SECONDS), request)

@@ -63,7 +63,7 @@ PREFIXES_OURS_IN_RESPONSES = (b"access-control-", b"x-accel-")
 """CORS is the gateway's to decide; `X-Accel-Redirect` would make an nginx in front serve its own files."""
 
 NOT_PASSED_ON = HOP_BY_HOP | OURS_IN_REQUESTS | {b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"}
-OURS_BY_PREFIX = (b"x-forwarded-", b"x-accel-")
+OURS_BY_PREFIX = (b"x-forwarded-", b"x-accel-", b"x-portico-")
 
 ACCESS_COOKIE = "__Host-portico_access" if settings.PORTICO_SCHEME == "https" else "portico_access"
 WORKER_COOKIE = "__Host-portico_worker" if settings.PORTICO_SCHEME == "https" else "portico_worker"

@@ -36,6 +36,7 @@ def upstream_headers(request: Request, route: Route, drop: frozenset[bytes]) -> 
 
     Gradio builds its absolute addresses from `X-Forwarded-Host` and `-Proto`, and takes a path after the host as
     the root it is mounted at. uvicorn believes `X-Forwarded-For` from loopback, which is where we come from.
+    `apps.runtime.zygote.inside.people` has Gradio read `X-Portico-User`.
     """
     host = request.host.encode("latin-1")
     passed = h.for_upstream(request.headers, drop=drop, websocket=request.kind == "websocket")
@@ -53,6 +54,8 @@ def upstream_headers(request: Request, route: Route, drop: frozenset[bytes]) -> 
         headers.append((b"X-Forwarded-Host", host + prefix if route.sdk == SDK.GRADIO else host))
     else:
         headers.append((b"X-Forwarded-Host", host))
+    if request.username:
+        headers.append((b"X-Portico-User", request.username.encode()))
     if framed.is_framed_page(request):
         headers = [(k, v) for k, v in headers if k not in CONDITIONAL]
         headers.append((b"Accept-Encoding", b"identity"))

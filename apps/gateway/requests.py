@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 from urllib.parse import urlsplit
 
 from asgiref.typing import HTTPScope, Scope, WebSocketScope
 from django.conf import settings
+from django.http.request import validate_host
 
 from apps.gateway import headers as h
 from apps.gateway.routes import Key
@@ -17,6 +19,8 @@ LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 RUN = re.compile(rb"/run/([A-Za-z0-9._-]{1,39})/([A-Za-z0-9._-]{1,96})(/.*)?", re.DOTALL)
 TARGET = re.compile(rb"/[\x21-\x7e]*")
 QUERY = re.compile(rb"[\x21-\x7e]*")
+MAX_HOST_CHARACTERS = 260
+"""A name of 253 octets with its port."""
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 
@@ -38,6 +42,7 @@ class Request:
         client: the visitor's own address.
         scheme: `http` or `https`, as the visitor uses it.
         origin: the `Origin` header.
+        username: what the app is told that the visitor is called; empty for nothing.
         visitor: what `apps.gateway.affinity` tells the visitor by; empty until it is needed.
     """
 
@@ -54,6 +59,7 @@ class Request:
     scheme: str
     origin: bytes | None
     visitor: bytes = b""
+    username: str = ""
 
     @property
     def own_origin(self) -> bytes:
@@ -95,15 +101,29 @@ def is_space_host(host: str) -> bool:
     return name == domain or name.endswith(f".{domain}")
 
 
+@lru_cache(maxsize=4096)
+def custom_domain(host: str) -> str | None:
+    """The name in a Host header that may be some Space's custom domain, None for one that cannot: the portal's own
+    hosts, addresses, and single labels."""
+    name = _name(host).rstrip(".")
+    if validate_host(name, settings.ALLOWED_HOSTS) or is_space_host(host):
+        return None
+    labels = name.split(".")
+    possible = len(labels) > 1 and all(LABEL.fullmatch(label) for label in labels) and not labels[-1].isdigit()
+    return name if possible else None
+
+
 def is_for_gateway(scope: Scope) -> bool:
-    """Whether the gateway answers this: a host under the Spaces' domain, or `/run/...` on the portal's. It also refuses
-    what does not say one host, which Django would take for its own (RFC 9112, section 3.2)."""
+    """Whether the gateway answers this: a host under the Spaces' domain, one that is not the portal's own and may be
+    a custom domain, or `/run/...` on the portal's. It also refuses what does not say one host, which Django would take
+    for its own (RFC 9112, section 3.2)."""
     if scope["type"] not in ("http", "websocket"):
         return False
     hosts = [value for name, value in scope["headers"] if name == b"host"]
     if len(hosts) != 1:
         return bool(hosts) or scope["http_version"] == "1.1"
-    if is_space_host(hosts[0].decode("latin-1").strip().lower()):
+    host = hosts[0].decode("latin-1").strip().lower()
+    if is_space_host(host) or (len(host) <= MAX_HOST_CHARACTERS and custom_domain(host)):
         return True
     return _raw_path(scope).startswith(b"/run/")
 
@@ -151,6 +171,8 @@ def _key(host: str, path: bytes) -> tuple[Key | None, str]:
     if is_space_host(host):
         label = _name(host).rstrip(".").removesuffix(settings.PORTICO_SPACES_DOMAIN).rstrip(".")
         return (("subdomain", label) if LABEL.fullmatch(label) else None), ""
+    if len(host) <= MAX_HOST_CHARACTERS and (name := custom_domain(host)):
+        return ("domain", name), ""
     found = RUN.fullmatch(path)
     if not found:
         return None, "/run"

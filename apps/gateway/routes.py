@@ -30,8 +30,8 @@ TTL_SECONDS = 1.0
 MAX_KNOWN = 20_000
 MAX_UNKNOWN = 5_000
 
-Key = tuple[Literal["subdomain", "slug"], str]
-"""`("subdomain", "ada-hello")` or `("slug", "ada/hello")`, in lower case."""
+Key = tuple[Literal["subdomain", "slug", "domain"], str]
+"""`("subdomain", "ada-hello")`, `("slug", "ada/hello")` or `("domain", "demo.example.org")`, in lower case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,7 @@ class Route:
     """What the gateway needs to know about a Space.
 
     Attributes:
+        embedding_sites: origins that alone may frame it, beside the portal, separated by spaces; empty for no list.
         lock: names the password that visitors are asked for, and changes with it; empty for none.
         closed: not for everybody: private, or behind a password.
     """
@@ -53,6 +54,7 @@ class Route:
     stage_message: str
     sdk: str
     disable_embedding: bool
+    embedding_sites: str = ""
     deployment_id: int | None = None
     app_file: str = ""
     base_path: str = "/"
@@ -63,6 +65,7 @@ class Route:
     """Key of the Environment whose Gradio answers under `/assets/` and `/static/`; empty where the app itself does."""
     lock: str = ""
     closed: bool = False
+    tells_username: bool = False
 
     @property
     def folder(self) -> Path:
@@ -134,6 +137,7 @@ def _route(space: Space, deployment: Deployment | None, variables: list[tuple[st
         stage_message=space.stage_message,
         sdk=deployment.sdk if deployment else space.sdk,
         disable_embedding=space.disable_embedding,
+        embedding_sites=" ".join(space.embedding_sites),
         deployment_id=deployment.pk if deployment else None,
         app_file=deployment.app_file if deployment else "",
         base_path=deployment.base_path if deployment else "/",
@@ -142,6 +146,7 @@ def _route(space: Space, deployment: Deployment | None, variables: list[tuple[st
         assets=(deployment.environment_id or "") if deployment and snapshot and snapshot.has_plain_assets else "",
         lock=lock_of(space.password) if space.asks_password else "",
         closed=space.is_private or space.asks_password,
+        tells_username=space.tells_username,
     )
     return route
 
@@ -152,6 +157,8 @@ def read_route(key: Key) -> Route | None:
     kind, value = key
     if kind == "subdomain":
         spaces = Space.objects.filter(subdomain=value)
+    elif kind == "domain":
+        spaces = Space.objects.filter(domains__name=value, domains__verified_at__isnull=False)
     else:
         owner, _, name = value.partition("/")
         spaces = Space.objects.filter(owner__name__iexact=owner, name__iexact=name)

@@ -222,7 +222,7 @@ def _is_anybodys(request: Request) -> bool:
     """Whether nothing in the request says who asks, or that a part is wanted."""
     if request.method not in SAFE_METHODS or not HOST.fullmatch(request.host):
         return False
-    if b"authorization" in request.first or b"range" in request.first:
+    if request.username or b"authorization" in request.first or b"range" in request.first:
         return False
     return not any(name == b"cookie" and h.without_cookies(value) for name, value in request.headers)
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import cast
 
 from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from apps.accounts.models import User
 from apps.gateway.access import frame_url
+from apps.spaces.domains import is_served
 from apps.spaces.selectors import readable_by
 from apps.spaces.views.access import find
 
@@ -32,3 +33,11 @@ def open_subdomain(request: HttpRequest, subdomain: str) -> HttpResponseRedirect
     user = cast(User, request.user)
     space = get_object_or_404(readable_by(user), subdomain=subdomain)
     return HttpResponseRedirect(frame_url(space, user))
+
+
+@require_safe
+@never_cache
+def ask(request: HttpRequest) -> HttpResponse:
+    """For the `ask` of Caddy's on-demand TLS: 200 for a `domain` that it may get a certificate for, else 404."""
+    name = request.GET.get("domain", "").lower().rstrip(".")
+    return HttpResponse(status=200 if 0 < len(name) <= 253 and is_served(name) else 404)

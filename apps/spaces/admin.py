@@ -16,7 +16,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 from apps.accounts.readonly_admin import ReadOnlyAdmin
 from apps.sandbox.volumes import SMALLEST_BYTES
 from apps.spaces import plans, units
-from apps.spaces.models import Notice, Plan, ShareLink, Space, SpaceVariable, StageChange, Upload
+from apps.spaces.models import Domain, Invitation, Notice, Plan, ShareLink, Space, SpaceVariable, StageChange, Upload
 
 SMALLEST_MEMORY_BYTES = 32 * 1024**2
 SMALLEST_DISK_BYTES = 1024**2
@@ -185,6 +185,21 @@ class AssignPlanForm(forms.ModelForm):
         if plan is not None:
             plans.check_storage(self.instance, plan)
         return plan
+
+
+@admin.register(Domain)
+class DomainAdmin(ReadOnlyAdmin):
+    list_display = ("name", "space", "verified_at", "checked_at", "failing_since", "problem")
+    list_select_related = ("space__owner",)
+    search_fields = ("name", "space__name", "space__owner__name")
+    fields = ("name", "space", "created_at", "verified_at", "checked_at", "failing_since", "problem")
+
+
+@admin.register(Invitation)
+class InvitationAdmin(ReadOnlyAdmin):
+    list_display = ("space", "user", "created_at")
+    list_select_related = ("space__owner", "user")
+    search_fields = ("space__name", "space__owner__name", "user__username")
 
 
 @admin.register(ShareLink)

@@ -18,7 +18,12 @@ SDK_WORDS = {
 }
 VISIBILITY_WORDS = {
     Space.Visibility.PUBLIC: "Anyone can see and use it, and embed it.",
-    Space.Visibility.PRIVATE: "Only you; for everyone else it does not exist.",
+    Space.Visibility.PRIVATE: "Only you and whom you invite; for everyone else it does not exist.",
+}
+EMBEDDING_WORDS = {
+    "everywhere": ("Everywhere", "Any site may show it in its pages. A private Space is shown on this portal alone."),
+    "sites": ("On these sites only", "On the sites below, and on this portal."),
+    "nowhere": ("Nowhere", "On this portal alone."),
 }
 
 

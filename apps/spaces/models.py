@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import uuid
 
 from django.conf import settings
@@ -125,6 +126,9 @@ class Space(models.Model):
     color_to = models.CharField(max_length=10, blank=True)
     short_description = models.CharField(max_length=300, blank=True)
     disable_embedding = models.BooleanField(default=False)
+    embedding_sites = models.JSONField(
+        default=list, blank=True, help_text="Origins that may show it in their pages; empty: any, if not disabled."
+    )
     is_snapshot_allowed = models.BooleanField(
         default=True, help_text="Whether the page is drawn from a snapshot while the worker wakes."
     )
@@ -201,6 +205,56 @@ class ShareLink(models.Model):
 
     class Meta:
         ordering = ["expires_at"]
+
+
+class Invitation(models.Model):
+    """Lets one person see a Space that is not for everybody, and use it; never change it."""
+
+    space = models.ForeignKey(Space, on_delete=models.CASCADE, related_name="invitations")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="invitations")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ["user__username"]
+        constraints = [models.UniqueConstraint(fields=["space", "user"], name="invitation_unique")]
+
+
+def _domain_token() -> str:
+    return secrets.token_urlsafe(24)
+
+
+class Domain(models.Model):
+    """A domain of its owner's under which a Space is served, once a TXT record has proven that it is theirs."""
+
+    space = models.ForeignKey(Space, on_delete=models.CASCADE, related_name="domains")
+    name = models.CharField(max_length=244, help_text="As DNS writes it: lower-case ASCII.")
+    token = models.CharField(max_length=64, default=_domain_token, editable=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    verified_at = models.DateTimeField(null=True, blank=True)
+    checked_at = models.DateTimeField(null=True, blank=True)
+    failing_since = models.DateTimeField(null=True, blank=True, help_text="Since when a verified one is not proven.")
+    problem = models.CharField(max_length=200, blank=True, help_text="What the last check found wrong.")
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [
+            models.UniqueConstraint(fields=["space", "name"], name="domain_unique_in_space"),
+            models.UniqueConstraint(
+                fields=["name"], condition=models.Q(verified_at__isnull=False), name="domain_verified_once"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def record_name(self) -> str:
+        """Where the TXT record is looked for."""
+        return f"_portico.{self.name}"
+
+    @property
+    def record_value(self) -> str:
+        return f"portico-verify={self.token}"
 
 
 class StageChange(models.Model):

@@ -6,7 +6,7 @@ from django.contrib.auth.models import AnonymousUser
 from django.db.models import Q, QuerySet
 
 from apps.accounts.models import User
-from apps.spaces.models import Space
+from apps.spaces.models import Invitation, Space
 
 
 def readable_by(user: User | AnonymousUser) -> QuerySet[Space]:
@@ -17,7 +17,17 @@ def readable_by(user: User | AnonymousUser) -> QuerySet[Space]:
         return spaces.filter(visibility=Space.Visibility.PUBLIC)
     if user.can_moderate:
         return spaces
-    return spaces.filter(Q(visibility=Space.Visibility.PUBLIC) | Q(owner=user.namespace_id))
+    return spaces.filter(Q(visibility=Space.Visibility.PUBLIC) | Q(owner=user.namespace_id) | _invited(user))
+
+
+def _invited(user: User) -> Q:
+    return Q(pk__in=Invitation.objects.filter(user=user).values("space"))
+
+
+def shared_with(user: User) -> QuerySet[Space]:
+    """Spaces of others that `user` is invited to and that are not withheld, newest change first."""
+    spaces = Space.objects.select_related("owner").filter(_invited(user))
+    return spaces.filter(taken_down_at=None, owner__suspended_at=None).order_by("-updated_at")
 
 
 def usable_by(user: User | AnonymousUser) -> QuerySet[Space]:
@@ -27,7 +37,8 @@ def usable_by(user: User | AnonymousUser) -> QuerySet[Space]:
         return spaces.filter(password="")
     if user.can_moderate:
         return spaces
-    return spaces.filter(Q(password="") | Q(owner=user.namespace_id) | Q(visibility=Space.Visibility.PRIVATE))
+    by_password = Q(password="") | Q(visibility=Space.Visibility.PRIVATE)
+    return spaces.filter(by_password | Q(owner=user.namespace_id) | _invited(user))
 
 
 def can_use(user: User | AnonymousUser, space: Space) -> bool:

@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from apps.accounts.models import Namespace, User
 from apps.spaces import events, signals
+from apps.spaces.hostnames import read_sites
 from apps.spaces.models import SDK, Space, Stage
 from apps.spaces.runs import run_facts
 from apps.spaces.stages import set_stage
@@ -110,10 +111,26 @@ def set_password(space: Space, password: str) -> None:
 
 
 @transaction.atomic
-def set_embedding(space: Space, *, disabled: bool) -> None:
-    """Say whether other sites may show the Space."""
-    space.disable_embedding = disabled
-    space.save(update_fields=["disable_embedding"])
+def set_embedding(space: Space, *, disabled: bool, sites: str = "") -> None:
+    """Say which other sites may show the Space in their pages.
+
+    Args:
+        disabled: none.
+        sites: these alone, as `hostnames.read_sites` takes them; empty for all of them.
+
+    Raises:
+        ValidationError: it is no list of sites.
+    """
+    space.disable_embedding, space.embedding_sites = disabled, read_sites(sites)
+    space.save(update_fields=["disable_embedding", "embedding_sites"])
+    events.route_changed(space.pk)
+
+
+@transaction.atomic
+def set_tells_username(space: Space, told: bool) -> None:
+    """Say whether the Space's app is told the user name of a visitor who is signed in."""
+    space.tells_username = told
+    space.save(update_fields=["tells_username"])
     events.route_changed(space.pk)
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import re
 from datetime import timedelta
 from typing import Any
@@ -15,9 +16,10 @@ from apps.accounts.tokens import create_token
 from apps.gateway.access import frame_url, issue_code
 from apps.gateway.headers import ACCESS_COOKIE
 from apps.gateway.models import AccessCode
+from apps.spaces.invitations import invite, uninvite
 from apps.spaces.models import Space
 from apps.spaces.services import set_visibility
-from tests.gateway.asgi_client import Exchange, ask, get
+from tests.gateway.asgi_client import Exchange, ask, begin, get
 from tests.gateway.conftest import MakeSpace
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -186,7 +188,6 @@ async def test_the_portal_opens_a_space_for_those_who_may(private_space: Space, 
 async def test_becoming_private_shuts_strangers_out(space: Space) -> None:
     assert (await get(space.host, "/x")).status == 200
     await sync_to_async(set_visibility)(space, "private")
-    import asyncio
 
     for _ in range(100):
         if (await get(space.host, "/x")).status == 404:
@@ -202,3 +203,20 @@ async def test_a_made_up_code_does_not_tell_a_private_space_from_none(private_sp
         private_space.host.replace(private_space.subdomain, unknown), "/x?__sign=made-up", headers=NAVIGATION
     )
     assert real.status == 404 and same_for(real, private_space.subdomain) == same_for(none, unknown)
+
+
+async def test_an_invited_person_is_let_in_until_it_is_taken_back(private_space: Space, stranger: User) -> None:
+    await sync_to_async(invite)(private_space, stranger.username)
+    assert "__sign=" in await sync_to_async(frame_url)(private_space, stranger)
+    cookie, token = await sign_in(private_space, stranger), {"Authorization": f"Bearer {await make_token(stranger)}"}
+    for headers in (cookie, token):
+        assert (await get(private_space.host, "/x", headers=headers)).status == 200
+    streams = [begin("GET", private_space.host, "/events", headers=headers) for headers in (cookie, token)]
+    for stream in streams:
+        await stream.next_chunk()
+    await sync_to_async(uninvite)(private_space, stranger.username)
+    for stream in streams:
+        await asyncio.wait_for(stream.end(), 2)
+        assert stream.aborted
+    for headers in (cookie, token):
+        assert (await get(private_space.host, "/x", headers=headers)).status == 404

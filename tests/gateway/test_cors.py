@@ -69,7 +69,7 @@ async def test_preflights_say_nothing_about_private_spaces(private_space: Space)
 
 
 async def test_who_may_frame_a_space(space: Space, private_space: Space, owner: User, make_space: MakeSpace) -> None:
-    portal = "frame-ancestors http://localhost:8000"
+    portal = "frame-ancestors 'self' http://localhost:8000"
     assert "frame-ancestors *" in (await get(space.host, "/x")).all("content-security-policy")
     cookie = await sign_in(private_space, owner)
     assert (await get(private_space.host, "/x", headers=cookie)).all("content-security-policy") == [portal]

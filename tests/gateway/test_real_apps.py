@@ -31,7 +31,7 @@ told = threading.Event()
 
 def greet(name, request: gr.Request):
     return {"greeting": f"Hello {name}!", "address": request.client.host, "query": dict(request.query_params),
-            "headers": dict(request.headers)}
+            "headers": dict(request.headers), "username": request.username}
 
 def count(number):
     for n in range(int(number)):
@@ -149,6 +149,23 @@ def test_gradio_sees_the_request_as_it_was_made(portal: RunningPortal) -> None:
     assert said["query"]["lang"] in ("de", "fr")
     assert said["headers"]["host"] == host and said["headers"]["x-own"] == "kept"
     assert said["headers"]["cookie"] == "theirs=1"
+
+
+def test_gradio_knows_who_asks_where_its_owner_wants_that(portal: RunningPortal) -> None:
+    host, token = portal.host("ada-talk"), {"Authorization": f"Bearer {portal.token('ada')}"}
+
+    def username(headers: dict[str, str]) -> str | None:
+        called = post(portal, host, "/gradio_api/call/greet", {"data": ["Ann"]}, headers, source="127.0.0.1")
+        _, stream = portal.get(f"/gradio_api/call/greet/{json.loads(called)['event_id']}", host=host)
+        said: dict[str, Any] = json.loads(stream.decode().split("data: ", 1)[1].splitlines()[0])[0]
+        return said["username"]
+
+    assert username(token) is None
+    portal.shell("from apps.spaces.models import Space; from apps.spaces.services import set_tells_username\n"
+                  "set_tells_username(Space.objects.get(name='talk'), True)")  # fmt: skip
+    wait_until(lambda: username(token) == "ada")
+    assert username({}) is None
+    assert username({"X-Portico-User": "ada"}) is None, "a claim"
 
 
 def test_progress_comes_through_the_host_while_the_app_works(portal: RunningPortal) -> None:

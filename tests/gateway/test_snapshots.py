@@ -194,6 +194,17 @@ async def test_a_private_page_is_drawn_for_those_who_may_see_it(asleep: Site, ow
     assert answer.status == 200 and answer.get("age") is not None
 
 
+async def test_whom_the_app_is_told_of_gets_their_own_page(asleep: Site, agent: StandInAgent, owner: User) -> None:
+    await sync_to_async(Space.objects.filter(pk=asleep.space.pk).update)(tells_username=True, visibility="private")
+    space = await sync_to_async(Space.objects.select_related("owner").get)(pk=asleep.space.pk)
+    address = await sync_to_async(frame_url)(space, owner)
+    answer = await get(space.host, "/?" + address.partition("?")[2], headers=PAGE)
+    cookie = (answer.get("set-cookie") or "").partition(";")[0]
+    agent.held[space.pk].set()
+    answer = await get(space.host, "/", headers={**PAGE, "Cookie": cookie})
+    assert answer.status == 200 and answer.get("age") is None and asleep.app.asked == ["/"]
+
+
 async def test_a_new_one_takes_the_place_of_the_old(asleep: Site) -> None:
     assert "new" not in (await get(asleep.space.host, "/")).text
     asleep.app.page = "<p>new"

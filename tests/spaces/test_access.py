@@ -13,11 +13,13 @@ from django.utils import timezone
 
 from apps.accounts.models import User
 from apps.repos.store import Add
+from apps.spaces import invitations
 from apps.spaces.commits import commit_files
+from apps.spaces.invitations import invite
 from apps.spaces.links import MAX_LINKS, address_of, make_link, revoke_link
 from apps.spaces.models import ShareLink, Space
-from apps.spaces.selectors import can_use
-from apps.spaces.services import create_space, set_password, set_visibility
+from apps.spaces.selectors import can_use, readable_by
+from apps.spaces.services import create_space, set_embedding, set_password, set_visibility, withhold_space
 
 WORD = "open sesame"
 FILES = ("tree/main", "blob/main/secret.html", "resolve/main/secret.html", "commits/main")
@@ -144,3 +146,108 @@ def test_another_spaces_link_is_not_revoked(space: Space, ada: User) -> None:
     link = make_link(other, "hour", user=ada)
     revoke_link(space, str(link.pk))
     assert other.share_links.exists()
+
+
+def test_an_owner_names_the_sites_that_may_show_it(ada: User, space: Space) -> None:
+    browser = signed_in(ada)
+
+    def do(**fields: str) -> str:
+        answer = browser.post("/spaces/ada/demo/settings", {"do": "embedding", **fields}, follow=True)
+        space.refresh_from_db()
+        return answer.content.decode()
+
+    page = do(embedding="sites", sites="https://blog.example.org\nhttps://*.example.net")
+    assert (space.disable_embedding, space.embedding_sites) == (
+        False,
+        ["https://blog.example.org", "https://*.example.net"],
+    )
+    assert "https://*.example.net" in page
+    for wrong in (
+        {"embedding": "sites"},
+        {"embedding": "sites", "sites": "javascript:x"},
+        {"embedding": "somewhere"},
+        {},
+    ):
+        assert "notice-error" in do(**wrong)
+    assert len(space.embedding_sites) == 2
+    do(embedding="nowhere", sites="https://blog.example.org")
+    assert (space.disable_embedding, space.embedding_sites) == (True, [])
+    do(embedding="everywhere")
+    assert (space.disable_embedding, space.embedding_sites) == (False, [])
+
+
+def test_the_card_still_forbids_it(ada: User, space: Space) -> None:
+    set_embedding(space, disabled=False, sites="https://blog.example.org")
+    commit_files(space, [Add("README.md", b"---\ndisable_embedding: true\n---\n")], user=ada, message="x")
+    space.refresh_from_db()
+    assert space.disable_embedding
+
+
+def test_invited_people_see_it_and_change_nothing(filled: Space, ada: User, eve: User) -> None:
+    set_visibility(filled, "private")
+    guest, other = signed_in(eve), signed_in(User.objects.create_user("bob", "bob@example.org", "a-good-long-password"))
+    invite(filled, " EVE ")
+    invite(filled, "eve")
+    assert filled.invitations.count() == 1
+    for path in ("", *(f"/{f}" for f in FILES)):
+        assert guest.get(f"/spaces/ada/demo{path}").status_code == 200
+        assert other.get(f"/spaces/ada/demo{path}").status_code == 404
+        assert Client().get(f"/spaces/ada/demo{path}").status_code == 404
+    for path in ("settings", "logs", "edit/main/secret.html", "upload/main"):
+        assert guest.get(f"/spaces/ada/demo/{path}").status_code == 403
+    for act in ("visibility", "invite", "delete", "pause"):
+        assert guest.post("/spaces/ada/demo/settings", {"do": act, "confirm": "ada/demo"}).status_code == 403
+    assert list(readable_by(eve).filter(pk=filled.pk)) == [filled]
+    set_visibility(filled, "public")
+    set_password(filled, WORD)
+    assert guest.get("/spaces/ada/demo/tree/main").status_code == 200
+    assert other.get("/spaces/ada/demo/tree/main").status_code == 403
+
+
+def test_invited_people_find_it_on_their_own_page_alone(space: Space, ada: User, eve: User) -> None:
+    set_visibility(space, "private")
+    invite(space, "eve")
+    assert (
+        b"Shared with you" in signed_in(eve).get("/eve").content and b"ada/demo" in signed_in(eve).get("/eve").content
+    )
+    assert b"ada/demo" not in signed_in(ada).get("/eve").content and b"ada/demo" not in Client().get("/eve").content
+    withhold_space(space, "phishing")
+    assert b"ada/demo" not in signed_in(eve).get("/eve").content
+
+
+def test_an_owner_invites_and_takes_back(ada: User, eve: User, space: Space) -> None:
+    set_visibility(space, "private")
+    browser = signed_in(ada)
+
+    def do(act: str, username: str) -> str:
+        return browser.post(
+            "/spaces/ada/demo/settings", {"do": act, "username": username}, follow=True
+        ).content.decode()
+
+    assert "owns the Space" in do("invite", "ada")
+    assert "Nobody here is called" in do("invite", "<script>nobody") and "<script>nobody" not in do(
+        "invite", "<script>nobody"
+    )
+    User.objects.create_user("gone", "gone@example.org", "a-good-long-password", is_active=False)
+    assert "Nobody here is called" in do("invite", "gone")
+    assert "Take back the invitation of eve" in do("invite", "eve")
+    assert "Take back the invitation of eve" not in do("uninvite", "eve")
+    assert signed_in(eve).get("/spaces/ada/demo").status_code == 404
+
+
+def test_invitations_are_bounded(ada: User, eve: User, space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(invitations, "MAX_INVITATIONS", 1)
+    invite(space, "eve")
+    User.objects.create_user("bob", "bob@example.org", "a-good-long-password")
+    with pytest.raises(ValidationError, match="At most 1"):
+        invite(space, "bob")
+
+
+def test_an_owner_chooses_whether_the_app_is_told_who_asks(ada: User, eve: User, space: Space) -> None:
+    assert not space.tells_username
+    address, on = "/spaces/ada/demo/settings", {"do": "username", "tells_username": "on"}
+    assert signed_in(eve).post(address, on).status_code == 403
+    for fields, told in ((on, True), ({"do": "username"}, False)):
+        signed_in(ada).post(address, fields)
+        space.refresh_from_db()
+        assert space.tells_username is told

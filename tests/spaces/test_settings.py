@@ -82,7 +82,7 @@ def test_two_names_with_the_same_plain_label_get_two_subdomains(space: Space, ad
 
 def test_visibility_embedding_and_sleep_are_kept(browser: Client, space: Space) -> None:
     do(browser, "visibility", visibility="private")
-    do(browser, "embedding", disable_embedding="on")
+    do(browser, "embedding", embedding="nowhere")
     do(browser, "sleep", sleep_seconds="3600")
     space.refresh_from_db()
     assert (space.visibility, space.disable_embedding, space.sleep_seconds) == ("private", True, 3600)

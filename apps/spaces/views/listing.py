@@ -10,11 +10,12 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
-from apps.accounts.models import Namespace
+from apps.accounts.models import Namespace, User
 from apps.spaces.models import Space
-from apps.spaces.selectors import listed, readable_by
+from apps.spaces.selectors import listed, readable_by, shared_with
 
 PER_PAGE = 24
+SHARED = 100
 SEARCH_CHARACTERS = 100
 
 
@@ -55,11 +56,14 @@ def index(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 def profile(request: HttpRequest, namespace: str) -> HttpResponse:
-    """A person's Spaces: the public ones, and all of them for whoever may see them."""
+    """A person's Spaces: the public ones, and all of them for whoever may see them. On one's own page also the first
+    of those that others share."""
     owner = Namespace.objects.filter(name__iexact=namespace).first()
     if owner is None:
         raise Http404
     spaces = readable_by(request.user).filter(owner=owner)
     if request.user.is_anonymous or request.user.namespace_id != owner.pk:
         spaces = spaces.filter(taken_down_at=None, owner__suspended_at=None)
-    return render(request, "spaces/profile.html", {**_page(request, spaces), "owner": owner})
+    is_own = isinstance(request.user, User) and request.user.namespace_id == owner.pk
+    shared = shared_with(request.user)[:SHARED] if isinstance(request.user, User) and is_own else []
+    return render(request, "spaces/profile.html", {**_page(request, spaces), "owner": owner, "shared": shared})

@@ -11,8 +11,10 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods
 
 from apps.spaces import plans, services
+from apps.spaces.domains import add_domain, check_domain, count_check, remove_domain
 from apps.spaces.drawn import drawn_facts
-from apps.spaces.forms import VISIBILITY_WORDS, VariableForm, choices, messages_of
+from apps.spaces.forms import EMBEDDING_WORDS, VISIBILITY_WORDS, VariableForm, choices, messages_of
+from apps.spaces.invitations import invite, uninvite
 from apps.spaces.links import LIFETIMES, address_of, live_links, make_link, revoke_link
 from apps.spaces.models import SDK, Plan, Space, Stage
 from apps.spaces.runs import RunFacts, run_facts
@@ -44,10 +46,20 @@ def settings(request: HttpRequest, space: Space) -> HttpResponse:
         "visibilities": choices(VISIBILITY_WORDS),
         "links": [(link, address_of(link)) for link in live_links(space)],
         "lifetimes": [(value, words) for value, (words, _) in LIFETIMES.items()],
+        "embeddings": [{"value": v, "label": label, "words": words} for v, (label, words) in EMBEDDING_WORDS.items()],
+        "embedding": _embedding_of(space),
+        "invitations": space.invitations.select_related("user"),
+        "domains": space.domains.all(),
         "is_paused": space.stage == Stage.PAUSED,
         **(hardware(space) if space.sdk != SDK.STATIC else {}),
     }
     return render(request, "spaces/settings.html", context(request, space, "settings", **more))
+
+
+def _embedding_of(space: Space) -> str:
+    if space.disable_embedding:
+        return "nowhere"
+    return "sites" if space.embedding_sites else "everywhere"
 
 
 def hardware(space: Space) -> dict[str, object]:
@@ -134,6 +146,40 @@ def _revoke_link(request: HttpRequest, space: Space) -> str:
     return "Revoked. Who came in by it is out."
 
 
+def _invite(request: HttpRequest, space: Space) -> str:
+    user = invite(space, request.POST.get("username", ""))
+    return f"{user.username} can see the Space now, and finds it on their own page."
+
+
+def _uninvite(request: HttpRequest, space: Space) -> str:
+    uninvite(space, request.POST.get("username", ""))
+    return "Taken back. What they had open has ended."
+
+
+def _add_domain(request: HttpRequest, space: Space) -> str:
+    domain = add_domain(space, request.POST.get("name", "")[:300])
+    return f"{domain.name} is listed. Set the record below, then check it."
+
+
+def _check_domain(request: HttpRequest, space: Space) -> str:
+    domain = space.domains.filter(name=request.POST.get("name", "")[:300]).first()
+    if domain is None:
+        raise ValidationError("There is no such domain.")
+    count_check(space)
+    check_domain(domain)
+    return f"{domain.name} is proven. The Space is served there."
+
+
+def _remove_domain(request: HttpRequest, space: Space) -> str:
+    remove_domain(space, request.POST.get("name", "")[:300])
+    return "Removed. The Space is not served there any more."
+
+
+def _username(request: HttpRequest, space: Space) -> str:
+    services.set_tells_username(space, request.POST.get("tells_username") == "on")
+    return "Saved."
+
+
 def _set_variable(request: HttpRequest, space: Space) -> str:
     form = VariableForm(request.POST)
     if not form.is_valid():
@@ -162,7 +208,12 @@ def _hardware(request: HttpRequest, space: Space) -> str:
 
 
 def _embedding(request: HttpRequest, space: Space) -> str:
-    services.set_embedding(space, disabled=request.POST.get("disable_embedding") == "on")
+    wanted, sites = request.POST.get("embedding", ""), request.POST.get("sites", "")
+    if wanted not in EMBEDDING_WORDS:
+        raise ValidationError("Choose where it may be shown.")
+    if wanted == "sites" and not sites.strip():
+        raise ValidationError("Name the sites that may show it.")
+    services.set_embedding(space, disabled=wanted == "nowhere", sites=sites if wanted == "sites" else "")
     return "Saved."
 
 
@@ -207,6 +258,12 @@ ACTS: dict[str, Callable[[HttpRequest, Space], str]] = {
     "password": _password,
     "share-link": _share_link,
     "revoke-link": _revoke_link,
+    "invite": _invite,
+    "uninvite": _uninvite,
+    "add-domain": _add_domain,
+    "check-domain": _check_domain,
+    "remove-domain": _remove_domain,
+    "username": _username,
     "set-variable": _set_variable,
     "delete-variable": _delete_variable,
     "sleep": _sleep,

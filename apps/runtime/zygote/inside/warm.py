@@ -4,6 +4,7 @@ Two kinds. Caches that the libraries keep themselves are filled by using them on
 more than once and throws it away, or makes something new each time that could have been made before, it is given what
 was made before: `_DeferredApps` and `_httpx` below. Neither changes what an app sees, only when the work is done, and
 each is left out when the library is not as it was when this was written. So is `quiet`, for what they do when idle.
+`people` alone adds something: the visitor's name, for Spaces whose owner wants it told.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import people
 import quiet
 
 
@@ -28,6 +30,7 @@ def up() -> dict[str, float]:
         ("gradio", _gradio),
         ("httpx", _httpx),
         ("idleness", quiet.install),
+        ("request.username", people.install),
     ):
         began = time.perf_counter()
         try:

@@ -1,0 +1,62 @@
+"""Names of hosts as people type them, and as DNS and browsers write them."""
+
+from __future__ import annotations
+
+import re
+
+import idna
+from django.core.exceptions import ValidationError
+
+LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+MAX_OCTETS = 253
+MAX_SITES = 50
+MAX_SITES_CHARACTERS = 20_000
+_SITE = re.compile(r"(https?)://(\*\.)?([^/:?#@\[\]*\\]+)(?::([0-9]{1,5}))?/?", re.IGNORECASE)
+
+
+def ascii_host(text: str) -> str:
+    """The name of a host in lower-case ASCII (RFC 5891, mapped as UTS 46 says), without a dot at its end.
+
+    Raises:
+        ValidationError: it is no such name.
+
+    >>> ascii_host("Bücher.example")
+    'xn--bcher-kva.example'
+    """
+    try:
+        name = idna.encode(text.strip().rstrip("."), uts46=True).decode().lower()
+    except (idna.IDNAError, UnicodeError):
+        name = ""
+    if not name or len(name) > MAX_OCTETS or not all(LABEL.fullmatch(label) for label in name.split(".")):
+        raise ValidationError(f"“{text[:100]}” is not the name of a host, as demo.example.org is.")
+    return name
+
+
+def read_sites(text: str) -> list[str]:
+    """The origins of a list that is separated by spaces, commas or lines, each once, as CSP level 3 (section 2.3.1)
+    writes them: `https://blog.example.org`, `https://*.example.org`, `http://localhost:8080`.
+
+    Raises:
+        ValidationError: one of them is no origin, or they are more than `MAX_SITES`.
+    """
+    if len(text) > MAX_SITES_CHARACTERS:
+        raise ValidationError("That is too long for a list of sites.")
+    sites = list(dict.fromkeys(_site(word) for word in text.replace(",", " ").split()))
+    if len(sites) > MAX_SITES:
+        raise ValidationError(f"At most {MAX_SITES} sites can be named; these are {len(sites)}.")
+    return sites
+
+
+def _site(text: str) -> str:
+    found = _SITE.fullmatch(text)
+    if found is None:
+        raise ValidationError(
+            f"“{text[:100]}” is not a site. Write https://blog.example.org, or https://*.example.org for all under it."
+        )
+    scheme, wildcard, host, port = found[1].lower(), found[2] or "", ascii_host(found[3]), found[4]
+    if wildcard and "." not in host:
+        raise ValidationError(f"“{text[:100]}” names too many sites.")
+    if port is not None and not 1 <= int(port) <= 65535:
+        raise ValidationError(f"“{text[:100]}” has a port that cannot be.")
+    usual = {"http": 80, "https": 443}[scheme]
+    return f"{scheme}://{wildcard}{host}" + (f":{int(port)}" if port is not None and int(port) != usual else "")
