@@ -18,7 +18,7 @@ SIZE = 64 * MIB
 @pytest.fixture(scope="module", params=["daphne", "uvicorn"])
 def wire(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wire]:
     folder = tmp_path_factory.mktemp(request.param)
-    with running(request.param, folder, max_bytes=200 * MIB) as made:
+    with running(request.param, folder, max_bytes=200 * MIB, head_seconds=60) as made:
         made.ask("/warm", "POST", b"Content-Length: 5\r\n", b"hello")
         yield made
         assert "Traceback" not in (folder / "stderr").read_text()

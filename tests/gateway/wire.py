@@ -78,7 +78,7 @@ routes.read_route, watch.read_routes = read_route, read_routes
 workers.runtime.ensure_worker, workers.runtime.worker_sockets = ensure_worker, worker_sockets
 workers.runtime.report_activity = report_activity
 asgi.portal = pages  # Django would look for a database
-proxy.HEAD_SECONDS = 2.0
+proxy.HEAD_SECONDS = float(sys.argv[3])
 uvicorn_server.HEAD_SECONDS = uvicorn_server.BODY_SECONDS = 1.0
 uvicorn_server.STALLED_SECONDS = 1.0
 server(asgi.application, "127.0.0.1", int(sys.argv[1])).run()
@@ -296,7 +296,9 @@ def listen(s: socket.socket, *, quiet: float = 0.5, seconds: float = 10) -> Answ
 
 
 @contextlib.contextmanager
-def running(kind: str, folder: Path, *, behind: int | None = None, max_bytes: int = 4 * 1024**2) -> Iterator[Wire]:
+def running(
+    kind: str, folder: Path, *, behind: int | None = None, max_bytes: int = 4 * 1024**2, head_seconds: float = 2
+) -> Iterator[Wire]:
     """A server of this kind.
 
     Args:
@@ -304,11 +306,12 @@ def running(kind: str, folder: Path, *, behind: int | None = None, max_bytes: in
         folder: PORTICO_DATA; its standard error goes to the file `stderr` there.
         behind: port of another app than `Wire.app`.
         max_bytes: PORTICO_MAX_FILE_BYTES.
+        head_seconds: how long the app may take to answer.
     """
     app, port = App(), free_port()
     environment = {**os.environ, "PORTICO_DATA": str(folder), "PORTICO_SERVER": kind,
                    "PORTICO_MAX_FILE_BYTES": str(max_bytes)}  # fmt: skip
-    argv = [sys.executable, "-c", SERVER, str(port), str(behind or app.port)]
+    argv = [sys.executable, "-c", SERVER, str(port), str(behind or app.port), str(head_seconds)]
     with (folder / "stderr").open("wb") as said:
         process = subprocess.Popen(argv, cwd=ROOT, env=environment, stderr=said)
     try:
