@@ -94,13 +94,23 @@ class Page:
             headers.append((b"x-portico-stage", self.stage.encode()))
         return headers
 
-    def as_json(self) -> bytes:
+    @property
+    def is_traceable(self) -> bool:
+        """Whether somebody may come and ask about it. Those about a name that is not there must not differ."""
+        return self.code in TRACEABLE
+
+    def as_json(self, reference: str = "") -> bytes:
+        """Args:
+        reference: the request's id, for whoever asks the operator about it.
+        """
         said: dict[str, object] = {"error": self.code, "message": self.message}
+        if reference:
+            said["reference"] = reference
         if self.stage:
             said |= {"stage": self.stage, "waits": self.waits}
         return json.dumps(said).encode()
 
-    def as_html(self) -> bytes:
+    def as_html(self, reference: str = "") -> bytes:
         link = ""
         if self.link:
             address, text = map(html.escape, self.link)
@@ -113,9 +123,13 @@ class Page:
             + ("<div class=bar></div>" if self.waits else "")
             + f"<h1>{html.escape(self.title)}</h1><p id=stage>{html.escape(self.message)}</p>"
             + link
+            + (f"<p><small>Reference: {html.escape(reference)}</small>" if reference else "")
             + "</main>"
             + (f"<script>{SCRIPT}</script>" if self.waits else "")
         ).encode()
+
+
+TRACEABLE = frozenset({"bad_gateway", "bad_request", "gateway_timeout", "internal_error", "too_busy", "unavailable"})
 
 
 def bad_request(why: str, status: int = 400) -> Page:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import time
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
@@ -17,6 +19,7 @@ LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 RUN = re.compile(rb"/run/([A-Za-z0-9._-]{1,39})/([A-Za-z0-9._-]{1,96})(/.*)?", re.DOTALL)
 TARGET = re.compile(rb"/[\x21-\x7e]*")
 QUERY = re.compile(rb"[\x21-\x7e]*")
+REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{8,128}")
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 
@@ -38,6 +41,9 @@ class Request:
         client: the visitor's own address.
         scheme: `http` or `https`, as the visitor uses it.
         origin: the `Origin` header.
+        id: of this request in every log it leaves a trace in, the app's included.
+        begun_at: when it came, by `time.perf_counter`.
+        waited: seconds that it waited for a worker; None when it did not.
         visitor: what `apps.gateway.affinity` tells the visitor by; empty until it is needed.
     """
 
@@ -53,6 +59,9 @@ class Request:
     client: str
     scheme: str
     origin: bytes | None
+    id: str = ""
+    begun_at: float = 0.0
+    waited: float | None = None
     visitor: bytes = b""
 
     @property
@@ -139,7 +148,22 @@ def read(scope: HTTPScope | WebSocketScope) -> Request:
         client=h.client_address(address, headers),
         scheme="https" if secure else "http",
         origin=first.get(b"origin"),
+        id=_request_id(address, first),
+        begun_at=time.perf_counter(),
     )
+
+
+def new_request_id() -> str:
+    return os.urandom(16).hex()
+
+
+def _request_id(peer: str, first: dict[bytes, bytes]) -> str:
+    """What a trusted front proxy calls this request, or a new name. What anybody else says is not believed: it could be
+    another's, or made to mislead who reads the logs."""
+    given = first.get(b"x-request-id")
+    if given is not None and h.is_trusted_proxy(peer) and REQUEST_ID.fullmatch(given):
+        return given.decode()
+    return new_request_id()
 
 
 def _key(host: str, path: bytes) -> tuple[Key | None, str]:
