@@ -327,6 +327,7 @@ USE_TZ = True
 
 LOGGING_CONFIG = None
 LOG_FORMAT = env.str("PORTICO_LOG_FORMAT", default="console")
+PORTICO_METRICS_TOKEN = env.str("PORTICO_METRICS_TOKEN", default="")
 PORTICO_ACCESS_LOG = env.bool("PORTICO_ACCESS_LOG", default=LOG_FORMAT == "json")
 logging_config(LOG_FORMAT, env.str("PORTICO_LOG_LEVEL", default="INFO"))
 

@@ -25,6 +25,7 @@ from apps.gateway import headers as h
 from apps.gateway.answers import Answer, Answered, DataAnswer, HostAnswer
 from apps.gateway.bodies import Body, BodyTooLarge
 from apps.gateway.exchanges import Exchange, Exchanges, TooManyOpen
+from apps.gateway.metrics import Metrics
 from apps.gateway.observe import Outcome, Recorder, Seen
 from apps.gateway.proxy import BrokenAnswer, proxy_http
 from apps.gateway.requests import Request, is_for_gateway, is_web_origin, new_request_id, read
@@ -74,11 +75,17 @@ class Gateway:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.routes = Routes()
-        self.workers = Workers()
+        self.metrics = Metrics(self._gauges)
+        self.workers = Workers(lambda route: self.metrics.count("wakes", route.slug))
         self.rights = access.Rights()
         self.exchanges = Exchanges(loop)
-        self.recorder = Recorder(loop, ())
-        self.watch = Watch(self.routes, self.workers, self.rights, self.exchanges)
+        self.recorder = Recorder(loop, (self.metrics,))
+        jobs = (self.metrics.keep_written,)
+        self.watch = Watch(self.routes, self.workers, self.rights, self.exchanges, jobs)
+
+    def _gauges(self) -> tuple[dict[str, int], dict[str, int]]:
+        numbers = {"worker_connections": self.workers.connections, "waiting_requests": self.workers.waiting}
+        return self.exchanges.by_slug(), numbers
 
     async def http(self, scope: HTTPScope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         """Serve one HTTP request."""

@@ -84,6 +84,10 @@ class Exchanges:
     def of(self, space_id: int) -> list[Exchange]:
         return list(self._open.get(space_id, ()))
 
+    def by_slug(self) -> dict[str, int]:
+        """How many are open, by the Space's name."""
+        return {next(iter(of_space)).route.slug: len(of_space) for of_space in self._open.values()}
+
     def activity(self) -> dict[int, int]:
         """Open requests of every Space that had any since the last call; 0 for those that have none now."""
         seen = self._touched | set(self._open)
