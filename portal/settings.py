@@ -105,6 +105,18 @@ PORTICO_FREE_MEMORY_BYTES = env.int("PORTICO_FREE_MEMORY_BYTES", default=512 * 1
 PORTICO_ZYGOTES_AT_START = env.int("PORTICO_ZYGOTES_AT_START", default=2)
 PORTICO_UV_CACHE = Path(env.str("PORTICO_UV_CACHE", default=str(PORTICO_DATA / "uv-cache")))
 PORTICO_ALLOW_URL_REQUIREMENTS = env.bool("PORTICO_ALLOW_URL_REQUIREMENTS", default=False)
+PORTICO_RATE_PER_ADDRESS = env.float("PORTICO_RATE_PER_ADDRESS", default=100.0)
+"""Requests a second to Spaces; a class behind one address opens many pages at once, hence the burst."""
+PORTICO_BURST_PER_ADDRESS = env.int("PORTICO_BURST_PER_ADDRESS", default=3_000)
+PORTICO_RATE_PER_SPACE = env.float("PORTICO_RATE_PER_SPACE", default=2_000.0)
+PORTICO_BURST_PER_SPACE = env.int("PORTICO_BURST_PER_SPACE", default=20_000)
+for _kind in ("ADDRESS", "SPACE"):
+    if vars()[f"PORTICO_RATE_PER_{_kind}"] < 0 or vars()[f"PORTICO_BURST_PER_{_kind}"] < 1:
+        raise ImproperlyConfigured(f"PORTICO_RATE_PER_{_kind} must be 0 or more, PORTICO_BURST_PER_{_kind} at least 1.")
+PORTICO_CONNECTIONS_PER_ADDRESS = env.int("PORTICO_CONNECTIONS_PER_ADDRESS", default=200)
+PORTICO_CONNECTIONS_PER_SPACE = env.int("PORTICO_CONNECTIONS_PER_SPACE", default=2_000)
+PORTICO_MAX_WAITING = env.int("PORTICO_MAX_WAITING", default=200)
+"""How many requests may wait for one Space to wake, in each web process."""
 PORTICO_GRADIO_VERSION = env.str("PORTICO_GRADIO_VERSION", default="6.31.0")
 """The Gradio that a Space without `sdk_version` gets; likewise the next one for Streamlit."""
 PORTICO_STREAMLIT_VERSION = env.str("PORTICO_STREAMLIT_VERSION", default="1.67.0")

@@ -25,6 +25,7 @@ from apps.gateway import headers as h
 from apps.gateway.answers import Answer, Answered, DataAnswer, HostAnswer
 from apps.gateway.bodies import Body, BodyTooLarge
 from apps.gateway.exchanges import Exchange, Exchanges, TooManyOpen
+from apps.gateway.limits import Limits, retry_after
 from apps.gateway.metrics import Metrics
 from apps.gateway.observe import Outcome, Recorder, Seen
 from apps.gateway.proxy import BrokenAnswer, proxy_http
@@ -80,7 +81,8 @@ class Gateway:
         self.rights = access.Rights()
         self.exchanges = Exchanges(loop)
         self.recorder = Recorder(loop, (self.metrics,))
-        jobs = (self.metrics.keep_written,)
+        self.limits = Limits(self.exchanges)
+        jobs = (self.metrics.keep_written, self.limits.keep_settled)
         self.watch = Watch(self.routes, self.workers, self.rights, self.exchanges, jobs)
 
     def _gauges(self) -> tuple[dict[str, int], dict[str, int]]:
@@ -113,8 +115,12 @@ class Gateway:
             )
         outcome: Outcome | None = None
         body = Body(receive, settings.PORTICO_MAX_FILE_BYTES, self.loop)
+        wait = self.limits.enter(request.client)
         try:
-            await self._http(request, answer, body)
+            if wait:
+                await answer.page(pages.too_many_requests(retry_after(wait)))
+            else:
+                await self._http(request, answer, body)
         except Answered:
             return
         except BodyTooLarge:
@@ -138,6 +144,8 @@ class Gateway:
             await _say(answer, pages.internal_error())
         finally:
             body.stop()
+            if not wait:
+                self.limits.leave(request.client)
             if body.gone:
                 _uncancel()
             self._record(request, answer, body, outcome or _outcome(request, answer))
@@ -192,6 +200,9 @@ class Gateway:
             return
         if not request.prefix and request.path == framed.STORAGE_PATH:
             await answer.whole(200, framed.STORAGE_HEADERS, framed.STORAGE_SCRIPT)
+            return
+        if wait := self.limits.space(route.space_id):
+            await answer.page(pages.too_many_requests(retry_after(wait)))
             return
         try:
             exchange = self.exchanges.open(route, visitor.user_id, visitor.session)
@@ -296,7 +307,11 @@ class Gateway:
         bind_contextvars(request_id=request.id)
         traffic = Traffic(outcome=Outcome.REFUSED)
         route: Route | None = None
+        wait = self.limits.enter(request.client)
         try:
+            if wait:
+                await close(send, TRY_AGAIN)
+                return
             route = await self.routes.find(request.key) if request.key else None
             visitor = await self._visitor(request, route)
             if route is None or not await self.rights.may_see(route, visitor.user_id, visitor.session):
@@ -315,6 +330,8 @@ class Gateway:
             traffic.outcome = Outcome.BROKEN
             await close(send, GOING_AWAY)
         finally:
+            if not wait:
+                self.limits.leave(request.client)
             self._record_websocket(request, route, traffic)
 
     async def _serve_websocket(
@@ -328,6 +345,8 @@ class Gateway:
         visitor: Visitor,
         traffic: Traffic,
     ) -> None:
+        if self.limits.space(route.space_id):
+            raise TooManyOpen
         exchange = self.exchanges.open(route, visitor.user_id, visitor.session)
         try:
             pool = affinity.choose(await self._awake(route, WAKE_SECONDS, request), request)

@@ -129,7 +129,9 @@ class Page:
         ).encode()
 
 
-TRACEABLE = frozenset({"bad_gateway", "bad_request", "gateway_timeout", "internal_error", "too_busy", "unavailable"})
+TRACEABLE = frozenset(
+    ["bad_gateway", "bad_request", "gateway_timeout", "internal_error", "too_busy", "too_many_requests", "unavailable"]
+)
 
 
 def bad_request(why: str, status: int = 400) -> Page:
@@ -169,6 +171,14 @@ def too_busy() -> Page:
     return Page(
         429, "too_busy", "Too many visitors at once",
         "This Space has as many open connections as it may. Try again in a moment.", retry_after=RETRY_SECONDS,
+    )  # fmt: skip
+
+
+def too_many_requests(seconds: int) -> Page:
+    return Page(
+        429, "too_many_requests", "Too many requests",
+        "There were too many requests from your network, or to this Space. Try again in a moment.",
+        retry_after=seconds,
     )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from uuid import UUID
 
 import aiohttp
+from django.conf import settings
 from yarl import URL
 
 from apps.gateway.routes import Route
@@ -23,8 +24,6 @@ from apps.runtime import client as runtime
 from apps.spaces.models import Stage
 
 WAKE_SECONDS = 60.0
-MAX_WAITING = 200
-"""How many requests may wait for one Space to wake."""
 SPARE_SOCKETS = 4
 IDLE_SECONDS = 4.0
 """Shorter than uvicorn's own 5 s, so that a request hardly ever meets a connection that is being closed."""
@@ -245,7 +244,7 @@ class Workers:
         if pool := self.ready(route):
             return pool
         space_id = route.space_id
-        if self._waiting.get(space_id, 0) >= MAX_WAITING:
+        if self._waiting.get(space_id, 0) >= settings.PORTICO_MAX_WAITING:
             raise TooManyWaiting
         task = self._starting.get(space_id)
         if task is None:
