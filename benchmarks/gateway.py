@@ -96,7 +96,12 @@ def main() -> None:
         )  # fmt: skip
         for server in ("daphne", "uvicorn"):
             portal = stack.enter_context(
-                RunningPortal(root / server, PORTICO_ADMIN="ada:correct-horse-battery", PORTICO_SERVER=server)
+                RunningPortal(
+                    root / server,
+                    PORTICO_ADMIN="ada:correct-horse-battery",
+                    PORTICO_SERVER=server,
+                    PORTICO_RATE_PER_SPACE="0",
+                )
             )
             portal.deploy(app, "ada/fast")
             host = portal.host("ada-fast")

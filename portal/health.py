@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
+
 import prometheus_client
+from django.conf import settings
 from django.db.models import Count
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import path
+from django.utils.crypto import constant_time_compare
 from django.views.decorators.http import require_safe
 
+from apps.gateway.metrics import GatewayCollector
 from apps.runtime.models import Worker
 from apps.spaces.models import Space, Stage
 from portal.remedies import remedy
@@ -39,9 +44,29 @@ def readyz(request: HttpRequest) -> JsonResponse:
     )
 
 
+prometheus_client.REGISTRY.register(GatewayCollector())
+
+
+def may_read_metrics(request: HttpRequest) -> bool:
+    """Figures name Spaces, private ones too. With `PORTICO_METRICS_TOKEN` set, whoever sends it may read them; without
+    it this machine alone. What a proxy passes on is not from this machine, whatever its own address is."""
+    if token := settings.PORTICO_METRICS_TOKEN:
+        sent = request.headers.get("Authorization", "").encode()
+        return constant_time_compare(sent, f"Bearer {token}".encode())
+    if any(name in request.headers for name in ("X-Forwarded-For", "Forwarded", "X-Real-IP", "Via")):
+        return False
+    try:
+        return ip_address(request.META.get("REMOTE_ADDR", "")).is_loopback
+    except ValueError:
+        return False
+
+
 @require_safe
 def metrics(request: HttpRequest) -> HttpResponse:
-    """Prometheus' text format. Counts only: no name of a person or Space."""
+    """Prometheus' text format, for those who `may_read_metrics`."""
+    if not may_read_metrics(request):
+        text = "Not from here. Send PORTICO_METRICS_TOKEN as a bearer token, or ask from the machine itself.\n"
+        return HttpResponse(text, status=403, content_type="text/plain")
     stages = dict(Space.objects.values_list("stage").annotate(n=Count("pk")))
     for stage in Stage:
         SPACES.labels(stage.value).set(stages.get(stage.value, 0))

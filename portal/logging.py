@@ -40,10 +40,14 @@ def logging_config(renderer: str, level: str) -> None:
                     "()": structlog.stdlib.ProcessorFormatter,
                     "foreign_pre_chain": shared,
                     "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, final],
-                }
+                },
+                "as_it_is": {"format": "%(message)s"},
             },
             "filters": {"not_ready": {"()": lambda: _is_no_refusal}},
-            "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "structured"}},
+            "handlers": {
+                "stderr": {"class": "logging.StreamHandler", "formatter": "structured"},
+                "access": {"class": "logging.StreamHandler", "formatter": "as_it_is"},
+            },
             "root": {"handlers": ["stderr"], "level": level},
             "loggers": {
                 "daphne": {"level": "WARNING"},
@@ -51,6 +55,8 @@ def logging_config(renderer: str, level: str) -> None:
                 "celery.redirected": {"level": "WARNING"},
                 "django.request": {"level": "ERROR", "filters": ["not_ready"]},
                 "kombu.connection": {"level": "ERROR"},
+                # Many lines at a time, written already (apps/gateway/observe.py).
+                "portico.access": {"level": "INFO", "handlers": ["access"], "propagate": False},
             },
         }
     )

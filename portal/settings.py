@@ -107,6 +107,18 @@ PORTICO_UV_CACHE = Path(env.str("PORTICO_UV_CACHE", default=str(PORTICO_DATA / "
 PORTICO_DNS_RESOLVERS = env.list("PORTICO_DNS_RESOLVERS", default=[])
 """Name servers, as `9.9.9.9` or `127.0.0.1:5353`, that are asked for custom domains' records; empty: this machine's."""
 PORTICO_ALLOW_URL_REQUIREMENTS = env.bool("PORTICO_ALLOW_URL_REQUIREMENTS", default=False)
+PORTICO_RATE_PER_ADDRESS = env.float("PORTICO_RATE_PER_ADDRESS", default=100.0)
+"""Requests a second to Spaces; a class behind one address opens many pages at once, hence the burst."""
+PORTICO_BURST_PER_ADDRESS = env.int("PORTICO_BURST_PER_ADDRESS", default=3_000)
+PORTICO_RATE_PER_SPACE = env.float("PORTICO_RATE_PER_SPACE", default=2_000.0)
+PORTICO_BURST_PER_SPACE = env.int("PORTICO_BURST_PER_SPACE", default=20_000)
+for _kind in ("ADDRESS", "SPACE"):
+    if vars()[f"PORTICO_RATE_PER_{_kind}"] < 0 or vars()[f"PORTICO_BURST_PER_{_kind}"] < 1:
+        raise ImproperlyConfigured(f"PORTICO_RATE_PER_{_kind} must be 0 or more, PORTICO_BURST_PER_{_kind} at least 1.")
+PORTICO_CONNECTIONS_PER_ADDRESS = env.int("PORTICO_CONNECTIONS_PER_ADDRESS", default=200)
+PORTICO_CONNECTIONS_PER_SPACE = env.int("PORTICO_CONNECTIONS_PER_SPACE", default=2_000)
+PORTICO_MAX_WAITING = env.int("PORTICO_MAX_WAITING", default=200)
+"""How many requests may wait for one Space to wake, in each web process."""
 PORTICO_GRADIO_VERSION = env.str("PORTICO_GRADIO_VERSION", default="6.31.0")
 """The Gradio that a Space without `sdk_version` gets; likewise the next one for Streamlit."""
 PORTICO_STREAMLIT_VERSION = env.str("PORTICO_STREAMLIT_VERSION", default="1.67.0")
@@ -331,6 +343,8 @@ USE_TZ = True
 
 LOGGING_CONFIG = None
 LOG_FORMAT = env.str("PORTICO_LOG_FORMAT", default="console")
+PORTICO_METRICS_TOKEN = env.str("PORTICO_METRICS_TOKEN", default="")
+PORTICO_ACCESS_LOG = env.bool("PORTICO_ACCESS_LOG", default=LOG_FORMAT == "json")
 logging_config(LOG_FORMAT, env.str("PORTICO_LOG_LEVEL", default="INFO"))
 
 UNFOLD = {

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from urllib.parse import quote, unquote, urlsplit
 
 from asgiref.typing import ASGISendCallable
@@ -32,9 +33,23 @@ class Answered(Exception):
 
 
 class Answer:
-    """One HTTP answer under way. `start` once, `body` any number of times, the last one without `more`."""
+    """One HTTP answer under way. `start` once, `body` any number of times, the last one without `more`.
 
-    def __init__(self, send: ASGISendCallable, method: str, *, wants_html: bool) -> None:
+    Attributes:
+        request_id: said in its headers, unless it is empty.
+        status: 0 until it has begun.
+        sent: bytes of the body.
+        begun_at: when it began, by `time.perf_counter`.
+        said: what the gateway said itself; None for what an app or a file says.
+    """
+
+    route: Route | None = None
+
+    def __init__(self, send: ASGISendCallable, method: str, *, wants_html: bool, request_id: str = "") -> None:
+        self.request_id = request_id
+        self.status = self.sent = 0
+        self.begun_at = 0.0
+        self.said: Page | None = None
         self._send = send
         self.method = method
         self.wants_html = wants_html
@@ -47,9 +62,13 @@ class Answer:
 
     async def _head(self, status: int, headers: Headers) -> None:
         self.started = True
+        self.status, self.begun_at = status, time.perf_counter()
+        if self.request_id:
+            headers = [*headers, (b"x-request-id", self.request_id.encode())]
         await self._send({"type": "http.response.start", "status": status, "headers": headers, "trailers": False})
 
     async def body(self, chunk: bytes, *, more: bool) -> None:
+        self.sent += len(chunk)
         await self._send({"type": "http.response.body", "body": chunk, "more_body": more})
         self.complete = not more
 
@@ -59,13 +78,15 @@ class Answer:
 
     async def page(self, page: Page, extra: Headers | None = None) -> None:
         """Say something of the gateway's own: HTML to somebody who visits, JSON to a program."""
+        self.said = page
+        reference = self.request_id if page.is_traceable else ""
         headers = [*page.headers(), (b"vary", b"Accept, Sec-Fetch-Mode"), *(extra or [])]
         if self.wants_html:
             headers += [(b"content-type", b"text/html; charset=utf-8"), (b"content-security-policy", page.policy)]
-            await self.whole(page.status, headers, page.as_html())
+            await self.whole(page.status, headers, page.as_html(reference))
         else:
             headers.append((b"content-type", b"application/json"))
-            await self.whole(page.status, headers, page.as_json())
+            await self.whole(page.status, headers, page.as_json(reference))
 
 
 class HostAnswer(Answer):
@@ -90,8 +111,9 @@ class HostAnswer(Answer):
         cross_origin: bytes | None = None,
         third_party: bool = False,
         framed_page: bool = False,
+        request_id: str = "",
     ) -> None:
-        super().__init__(send, method, wants_html=wants_html)
+        super().__init__(send, method, wants_html=wants_html, request_id=request_id)
         self.route = route
         self.cross_origin = cross_origin
         self.third_party = third_party
@@ -207,8 +229,10 @@ class DataAnswer(Answer):
         route: the Space.
     """
 
-    def __init__(self, send: ASGISendCallable, method: str, *, prefix: str, route: Route | None = None) -> None:
-        super().__init__(send, method, wants_html=False)
+    def __init__(
+        self, send: ASGISendCallable, method: str, *, prefix: str, route: Route | None = None, request_id: str = ""
+    ) -> None:
+        super().__init__(send, method, wants_html=False, request_id=request_id)
         self.prefix = prefix
         self.route = route
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from threading import get_ident
@@ -17,6 +18,7 @@ import structlog
 from asgiref.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope, Scope, WebSocketScope
 from django.conf import settings
 from django.db.utils import Error as DatabaseError
+from structlog.contextvars import bind_contextvars
 
 from apps.gateway import access, affinity, cors, framed, pages, passwords
 from apps.gateway import headers as h
@@ -24,13 +26,16 @@ from apps.gateway.answers import Answer, Answered, DataAnswer, HostAnswer
 from apps.gateway.assets import Assets
 from apps.gateway.bodies import Body, BodyTooLarge
 from apps.gateway.exchanges import Exchange, Exchanges, TooManyOpen
+from apps.gateway.limits import Limits, retry_after
+from apps.gateway.metrics import Metrics
+from apps.gateway.observe import Outcome, Recorder, Seen
 from apps.gateway.proxy import BrokenAnswer, proxy_http
-from apps.gateway.requests import Request, is_for_gateway, is_web_origin, read
+from apps.gateway.requests import Request, is_for_gateway, is_web_origin, new_request_id, read
 from apps.gateway.routes import Route, Routes
 from apps.gateway.snapshots import Snapshots
 from apps.gateway.static import serve_static
 from apps.gateway.watch import Watch
-from apps.gateway.websockets import GOING_AWAY, POLICY, TRY_AGAIN, close, proxy_websocket
+from apps.gateway.websockets import GOING_AWAY, POLICY, TRY_AGAIN, Traffic, close, proxy_websocket
 from apps.gateway.workers import WAKE_SECONDS, Pool, TooManyWaiting, Workers
 from apps.runtime.client import AgentUnavailable, StartRefused
 from apps.spaces.models import SDK, Stage
@@ -75,13 +80,21 @@ class Gateway:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.routes = Routes()
-        self.workers = Workers()
+        self.metrics = Metrics(self._gauges)
+        self.workers = Workers(lambda route: self.metrics.count("wakes", route.slug))
         self.rights = access.Rights()
         self.passwords = passwords.Passwords()
         self.exchanges = Exchanges(loop)
         self.assets = Assets()
         self.snapshots = Snapshots()
-        self.watch = Watch(self.routes, self.workers, self.rights, self.exchanges)
+        self.recorder = Recorder(loop, (self.metrics,))
+        self.limits = Limits(self.exchanges)
+        jobs = (self.metrics.keep_written, self.limits.keep_settled)
+        self.watch = Watch(self.routes, self.workers, self.rights, self.exchanges, jobs)
+
+    def _gauges(self) -> tuple[dict[str, int], dict[str, int]]:
+        numbers = {"worker_connections": self.workers.connections, "waiting_requests": self.workers.waiting}
+        return self.exchanges.by_slug(), numbers
 
     async def http(self, scope: HTTPScope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         """Serve one HTTP request."""
@@ -90,13 +103,14 @@ class Gateway:
             request = read(scope)
         except h.BadHeaders as error:
             # What follows on the connection may be the rest of what could not be understood.
-            await HostAnswer(send, "GET", wants_html=False).page(
+            await HostAnswer(send, "GET", wants_html=False, request_id=new_request_id()).page(
                 pages.bad_request(str(error)), [(b"connection", b"close")]
             )
             return
+        bind_contextvars(request_id=request.id)
         answer: HostAnswer | DataAnswer
         if request.prefix:
-            answer = DataAnswer(send, request.method, prefix=request.prefix)
+            answer = DataAnswer(send, request.method, prefix=request.prefix, request_id=request.id)
         else:
             answer = HostAnswer(
                 send,
@@ -104,10 +118,16 @@ class Gateway:
                 wants_html=request.wants_html,
                 third_party=framed.is_third_party(request),
                 framed_page=framed.is_framed_page(request),
+                request_id=request.id,
             )
+        outcome: Outcome | None = None
         body = Body(receive, settings.PORTICO_MAX_FILE_BYTES, self.loop)
+        wait = self.limits.enter(request.client)
         try:
-            await self._http(request, answer, body)
+            if wait:
+                await answer.page(pages.too_many_requests(retry_after(wait)))
+            else:
+                await self._http(request, answer, body)
         except Answered:
             return
         except BodyTooLarge:
@@ -117,19 +137,49 @@ class Gateway:
             await _say(answer, pages.unavailable())
         except BrokenAnswer as error:
             log.info("app broke off its answer", host=request.host, error=str(error))
+            outcome = Outcome.BROKEN
             await _abort(scope, send)
         except asyncio.CancelledError:
             if not body.gone:
                 raise
+            outcome = Outcome.CLIENT_GONE
         except Exception:
             log.exception("gateway failed", host=request.host)
+            outcome = Outcome.BROKEN
             if answer.started:
                 await _abort(scope, send)
             await _say(answer, pages.internal_error())
         finally:
             body.stop()
+            if not wait:
+                self.limits.leave(request.client)
             if body.gone:
                 _uncancel()
+            self._record(request, answer, body, outcome or _outcome(request, answer))
+
+    def _record(self, request: Request, answer: HostAnswer | DataAnswer, body: Body, outcome: Outcome) -> None:
+        route, ended = answer.route, time.perf_counter()
+        seconds = ended - request.begun_at
+        self.recorder.add(
+            Seen(
+                time.time() - seconds,
+                request.id,
+                route.space_id if route else 0,
+                route.slug if route else "",
+                request.method,
+                request.prefix.encode() + request.path if request.prefix else request.path,
+                answer.status,
+                body.received,
+                answer.sent,
+                answer.begun_at - request.begun_at if answer.started else None,
+                seconds,
+                outcome,
+                request.first.get(b"user-agent", b""),
+                request.client,
+                request.waited,
+                request.wants_html,
+            )
+        )
 
     async def _http(self, request: Request, answer: HostAnswer | DataAnswer, body: Body) -> None:
         if _declared_length(request) > settings.PORTICO_MAX_FILE_BYTES:
@@ -155,13 +205,16 @@ class Gateway:
             await answer.page(pages.withheld())
             return
         if not request.prefix and request.path == pages.READY_PATH:
-            await self._say_when_ready(route, answer)
+            await self._say_when_ready(route, answer, request)
             return
         if not request.prefix and request.path == framed.STORAGE_PATH:
             await answer.whole(200, framed.STORAGE_HEADERS, framed.STORAGE_SCRIPT)
             return
         if route.lock and not request.prefix and request.path == pages.PASSWORD_PATH:
             await answer.whole(303, [(b"cache-control", b"no-store"), (b"location", b"/")], b"")
+            return
+        if wait := self.limits.space(route.space_id):
+            await answer.page(pages.too_many_requests(retry_after(wait)))
             return
         try:
             exchange = self.exchanges.open(route, visitor.user_id, visitor.session)
@@ -220,7 +273,7 @@ class Gateway:
             if route.snapshot and await self._draw(request, route, answer):
                 return
             patience = PAGE_PATIENCE_SECONDS if request.wants_html else WAKE_SECONDS
-            pool = affinity.choose(await self._awake(route, patience), request, answer)
+            pool = affinity.choose(await self._awake(route, patience, request), request, answer)
             await proxy_http(request, answer, body, route=route, workers=self.workers, pool=pool, drop=visitor.drop)
         except NotAwake as reason:
             await answer.page(_why_not_awake(reason, route))
@@ -255,17 +308,23 @@ class Gateway:
             pass
         return True
 
-    async def _awake(self, route: Route, patience: float) -> Pool:
+    async def _awake(self, route: Route, patience: float, request: Request) -> Pool:
         if route.stage == Stage.PAUSED:
             raise StartRefused(route.stage, route.stage_message)
-        return await self.workers.find(route, patience)
+        if pool := self.workers.ready(route):
+            return pool
+        since = time.perf_counter()
+        try:
+            return await self.workers.find(route, patience)
+        finally:
+            request.waited = time.perf_counter() - since
 
-    async def _say_when_ready(self, route: Route, answer: Answer) -> None:
+    async def _say_when_ready(self, route: Route, answer: Answer, request: Request) -> None:
         """For the waking page: wait a while, then say whether it is time to load the app."""
         answer.wants_html = False
         try:
             if route.sdk != SDK.STATIC:
-                await self._awake(route, READY_PATIENCE_SECONDS)
+                await self._awake(route, READY_PATIENCE_SECONDS, request)
         except NotAwake as reason:
             await answer.page(_why_not_awake(reason, route))
             return
@@ -313,9 +372,21 @@ class Gateway:
         await receive()  # websocket.connect
         try:
             request = read(scope)
+        except h.BadHeaders:
+            await close(send, POLICY)
+            return
+        bind_contextvars(request_id=request.id)
+        traffic = Traffic(outcome=Outcome.REFUSED)
+        route: Route | None = None
+        wait = self.limits.enter(request.client)
+        try:
+            if wait:
+                await close(send, TRY_AGAIN)
+                return
             route = await self.routes.find(request.key) if request.key else None
             visitor = await self._visitor(request, route)
             if route is None or not await self.rights.may_see(route, visitor.user_id, visitor.session):
+                route = None
                 await close(send, POLICY)
                 return
             if route.withheld or route.sdk == SDK.STATIC or not _may_connect(request, route, visitor):
@@ -323,31 +394,97 @@ class Gateway:
                 return
             if route.tells_username:
                 await self._tell_username(request, visitor)
-            exchange = self.exchanges.open(route, visitor.user_id, visitor.session)
-            try:
-                pool = affinity.choose(await self._awake(route, WAKE_SECONDS), request)
-                await proxy_websocket(
-                    scope, receive, send, request, route=route, workers=self.workers, pool=pool, drop=visitor.drop
-                )
-            except asyncio.CancelledError:
-                if exchange.verdict is None:
-                    raise
-                _uncancel()
-                await close(send, POLICY, exchange.verdict.title)
-            finally:
-                self.exchanges.close(exchange)
-        except h.BadHeaders:
-            await close(send, POLICY)
+            await self._serve_websocket(scope, receive, send, request, route=route, visitor=visitor, traffic=traffic)
         except (TooManyOpen, *NotAwake):
+            traffic.outcome = Outcome.REFUSED
             await close(send, TRY_AGAIN)
         except (DatabaseError, AgentUnavailable) as error:
             log.error("gateway cannot answer", error=repr(error))
+            traffic.outcome = Outcome.BROKEN
             await close(send, GOING_AWAY)
+        finally:
+            if not wait:
+                self.limits.leave(request.client)
+            self._record_websocket(request, route, traffic)
+
+    async def _serve_websocket(
+        self,
+        scope: WebSocketScope,
+        receive: ASGIReceiveCallable,
+        send: ASGISendCallable,
+        request: Request,
+        *,
+        route: Route,
+        visitor: Visitor,
+        traffic: Traffic,
+    ) -> None:
+        if self.limits.space(route.space_id):
+            raise TooManyOpen
+        exchange = self.exchanges.open(route, visitor.user_id, visitor.session)
+        try:
+            pool = affinity.choose(await self._awake(route, WAKE_SECONDS, request), request)
+            traffic.outcome = Outcome.WOKE if request.waited and route.stage != Stage.RUNNING else Outcome.OK
+            await proxy_websocket(
+                scope, receive, send, request,
+                route=route, workers=self.workers, pool=pool, drop=visitor.drop, traffic=traffic,
+            )  # fmt: skip
+        except asyncio.CancelledError:
+            if exchange.verdict is None:
+                raise
+            _uncancel()
+            traffic.outcome = Outcome.REFUSED
+            await close(send, POLICY, exchange.verdict.title)
+        finally:
+            self.exchanges.close(exchange)
+
+    def _record_websocket(self, request: Request, route: Route | None, traffic: Traffic) -> None:
+        ended = time.perf_counter()
+        seconds = ended - request.begun_at
+        accepted = traffic.accepted_at
+        self.recorder.add(
+            Seen(
+                at=time.time() - seconds,
+                id=request.id,
+                space_id=route.space_id if route else 0,
+                slug=route.slug if route else "",
+                method="WEBSOCKET",
+                path=request.prefix.encode() + request.path,
+                status=101 if accepted else 403,
+                bytes_in=traffic.received,
+                bytes_out=traffic.sent,
+                first=accepted - request.begun_at if accepted else None,
+                seconds=seconds,
+                outcome=traffic.outcome,
+                agent=request.first.get(b"user-agent", b""),
+                address=request.client,
+                waited=request.waited,
+                is_page=False,
+            )
+        )
 
     async def close(self) -> None:
         await self.watch.stop()
+        await self.recorder.close()
         await self.workers.close()
         self.assets.close()
+
+
+OUTCOMES = {
+    "bad_gateway": Outcome.BROKEN,
+    "gateway_timeout": Outcome.TIMEOUT,
+    "internal_error": Outcome.BROKEN,
+    "unavailable": Outcome.BROKEN,
+}
+"""By the code of what the gateway says itself; everything else is a refusal."""
+
+
+def _outcome(request: Request, answer: Answer) -> Outcome:
+    if answer.said is None:
+        route = answer.route
+        return Outcome.WOKE if route and request.waited and route.stage != Stage.RUNNING else Outcome.OK
+    if answer.said.waits:
+        return Outcome.WAKING if answer.wants_html else Outcome.TIMEOUT
+    return OUTCOMES.get(answer.said.code, Outcome.REFUSED)
 
 
 def _why_not_awake(reason: Exception, route: Route) -> pages.Page:

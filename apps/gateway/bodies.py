@@ -29,9 +29,10 @@ class Body:
     Attributes:
         begun: whether the app was given any of it: then the request cannot be repeated.
         gone: the client went away, and the task that made this was cancelled for it.
+        received: bytes that came.
     """
 
-    __slots__ = ("_chunks", "_limit", "_pump", "_receive", "_task", "_timer", "begun", "gone")
+    __slots__ = ("_chunks", "_limit", "_pump", "_receive", "_task", "_timer", "begun", "gone", "received")
 
     def __init__(self, receive: ASGIReceiveCallable, limit: int, loop: asyncio.AbstractEventLoop) -> None:
         self._receive = receive
@@ -41,6 +42,7 @@ class Body:
         self._pump: asyncio.Task[None] | None = None
         self._timer = loop.call_later(WATCH_AFTER_SECONDS, self._start)
         self.begun = self.gone = False
+        self.received = 0
 
     def _start(self) -> asyncio.Queue[bytes | Exception | None]:
         if self._chunks is None:
@@ -55,7 +57,7 @@ class Body:
             self._pump.cancel()
 
     async def _read(self, chunks: asyncio.Queue[bytes | Exception | None]) -> None:
-        size, complete = 0, False
+        complete = False
         while True:
             message = await self._receive()
             if message["type"] == "http.disconnect":
@@ -63,8 +65,8 @@ class Body:
             if complete or message["type"] != "http.request":
                 continue
             chunk = message.get("body", b"")
-            size += len(chunk)
-            if size > self._limit:
+            self.received += len(chunk)
+            if self.received > self._limit:
                 await chunks.put(BodyTooLarge())
                 complete = True
                 continue

@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+from django.conf import settings
+
 from apps.gateway.pages import Page
 from apps.gateway.routes import Route
-
-MAX_OPEN_PER_SPACE = 2_000
 
 
 class TooManyOpen(Exception):
@@ -52,6 +52,8 @@ class Exchanges:
         self._touched: set[int] = set()
         self.woken = asyncio.Event()
         """Set when a Space that had no open request gets one."""
+        self.elsewhere: dict[int, int] = {}
+        """How many the portal's other processes have open, by Space, as far as they have said."""
 
     def open(self, route: Route, user_id: int | None, session: str) -> Exchange:
         """Register the running task as an exchange, until `close`.
@@ -65,7 +67,10 @@ class Exchanges:
         if of_space is None:
             of_space = self._open[route.space_id] = set()
             self.woken.set()
-        elif len(of_space) >= MAX_OPEN_PER_SPACE:
+        limit = settings.PORTICO_CONNECTIONS_PER_SPACE
+        if limit and len(of_space) + self.elsewhere.get(route.space_id, 0) >= limit:
+            if not of_space:
+                del self._open[route.space_id]
             raise TooManyOpen
         exchange = Exchange(route, user_id, session, task)
         of_space.add(exchange)
@@ -83,6 +88,14 @@ class Exchanges:
 
     def of(self, space_id: int) -> list[Exchange]:
         return list(self._open.get(space_id, ()))
+
+    def counts(self) -> dict[int, int]:
+        """How many are open, by Space."""
+        return {space_id: len(of_space) for space_id, of_space in self._open.items()}
+
+    def by_slug(self) -> dict[str, int]:
+        """How many are open, by the Space's name."""
+        return {next(iter(of_space)).route.slug: len(of_space) for of_space in self._open.values()}
 
     def activity(self) -> dict[int, int]:
         """Open requests of every Space that had any since the last call; 0 for those that have none now."""

@@ -44,7 +44,7 @@ HOP_BY_HOP = frozenset(
 )
 """RFC 9110, section 7.6.1, and the names that older programs use."""
 
-OURS_IN_REQUESTS = frozenset({b"forwarded", b"x-real-ip", b"expect", b"host"})
+OURS_IN_REQUESTS = frozenset({b"forwarded", b"x-real-ip", b"x-request-id", b"expect", b"host"})
 OURS_IN_RESPONSES = frozenset(
     {
         b"alt-svc",  # would lead the next visit past the gateway
@@ -55,6 +55,7 @@ OURS_IN_RESPONSES = frozenset(
         b"server",
         b"strict-transport-security",
         b"x-frame-options",
+        b"x-request-id",
         b"x-sendfile",
     }
 )

@@ -116,13 +116,23 @@ class Page:
             headers.append((b"www-authenticate", b'Bearer realm="portico"'))  # RFC 9110, section 15.5.2
         return headers
 
-    def as_json(self) -> bytes:
+    @property
+    def is_traceable(self) -> bool:
+        """Whether somebody may come and ask about it. Those about a name that is not there must not differ."""
+        return self.code in TRACEABLE
+
+    def as_json(self, reference: str = "") -> bytes:
+        """Args:
+        reference: the request's id, for whoever asks the operator about it.
+        """
         said: dict[str, object] = {"error": self.code, "message": self.message}
+        if reference:
+            said["reference"] = reference
         if self.stage:
             said |= {"stage": self.stage, "waits": self.waits}
         return json.dumps(said).encode()
 
-    def as_html(self) -> bytes:
+    def as_html(self, reference: str = "") -> bytes:
         link = ""
         if self.link:
             address, text = map(html.escape, self.link)
@@ -136,9 +146,15 @@ class Page:
             + f"<h1>{html.escape(self.title)}</h1><p id=stage>{html.escape(self.message)}</p>"
             + link
             + (FORM.format(wanted=html.escape(self.form)) if self.form is not None else "")
+            + (f"<p><small>Reference: {html.escape(reference)}</small>" if reference else "")
             + "</main>"
             + (f"<script>{SCRIPT}</script>" if self.waits else "")
         ).encode()
+
+
+TRACEABLE = frozenset(
+    ["bad_gateway", "bad_request", "gateway_timeout", "internal_error", "too_busy", "too_many_requests", "unavailable"]
+)
 
 
 def bad_request(why: str, status: int = 400) -> Page:
@@ -202,6 +218,14 @@ def too_busy() -> Page:
     return Page(
         429, "too_busy", "Too many visitors at once",
         "This Space has as many open connections as it may. Try again in a moment.", retry_after=RETRY_SECONDS,
+    )  # fmt: skip
+
+
+def too_many_requests(seconds: int) -> Page:
+    return Page(
+        429, "too_many_requests", "Too many requests",
+        "There were too many requests from your network, or to this Space. Try again in a moment.",
+        retry_after=seconds,
     )  # fmt: skip
 
 

@@ -45,6 +45,7 @@ def upstream_headers(request: Request, route: Route, drop: frozenset[bytes]) -> 
         *passed,
         (b"X-Forwarded-For", request.client.encode()),
         (b"X-Forwarded-Proto", request.scheme.encode()),
+        (b"X-Request-ID", request.id.encode()),
     ]
     if request.prefix:
         prefix = request.prefix.encode()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import time
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -21,6 +23,7 @@ TARGET = re.compile(rb"/[\x21-\x7e]*")
 QUERY = re.compile(rb"[\x21-\x7e]*")
 MAX_HOST_CHARACTERS = 260
 """A name of 253 octets with its port."""
+REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{8,128}")
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 
@@ -43,6 +46,9 @@ class Request:
         scheme: `http` or `https`, as the visitor uses it.
         origin: the `Origin` header.
         username: what the app is told that the visitor is called; empty for nothing.
+        id: of this request in every log it leaves a trace in, the app's included.
+        begun_at: when it came, by `time.perf_counter`.
+        waited: seconds that it waited for a worker; None when it did not.
         visitor: what `apps.gateway.affinity` tells the visitor by; empty until it is needed.
     """
 
@@ -58,6 +64,9 @@ class Request:
     client: str
     scheme: str
     origin: bytes | None
+    id: str = ""
+    begun_at: float = 0.0
+    waited: float | None = None
     visitor: bytes = b""
     username: str = ""
 
@@ -164,7 +173,22 @@ def read(scope: HTTPScope | WebSocketScope) -> Request:
         client=h.client_address(address, headers),
         scheme="https" if secure else "http",
         origin=first.get(b"origin"),
+        id=_request_id(address, first),
+        begun_at=time.perf_counter(),
     )
+
+
+def new_request_id() -> str:
+    return os.urandom(16).hex()
+
+
+def _request_id(peer: str, first: dict[bytes, bytes]) -> str:
+    """What a trusted front proxy calls this request, or a new name. What anybody else says is not believed: it could be
+    another's, or made to mislead who reads the logs."""
+    given = first.get(b"x-request-id")
+    if given is not None and h.is_trusted_proxy(peer) and REQUEST_ID.fullmatch(given):
+        return given.decode()
+    return new_request_id()
 
 
 def _key(host: str, path: bytes) -> tuple[Key | None, str]:

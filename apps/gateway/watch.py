@@ -7,7 +7,7 @@ asks about the Spaces that have something open.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
 import structlog
@@ -33,17 +33,27 @@ RETRY_SECONDS = 1.0
 STOP_ATTEMPTS, STOP_SECONDS = 4, 0.5
 
 
-class Watch:
-    """The background tasks of one event loop's gateway."""
+Job = Callable[[], Awaitable[None]]
 
-    def __init__(self, routes: Routes, workers: Workers, rights: Rights, exchanges: Exchanges) -> None:
+
+class Watch:
+    """The background tasks of one event loop's gateway.
+
+    Args:
+        jobs: further ones, which run until they are cancelled.
+    """
+
+    def __init__(
+        self, routes: Routes, workers: Workers, rights: Rights, exchanges: Exchanges, jobs: Sequence[Job] = ()
+    ) -> None:
+        self._jobs = (self._listen, self._check, self._report, *jobs)
         self._routes, self._workers, self._rights, self._exchanges = routes, workers, rights, exchanges
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         """Start the tasks, once."""
         if not self._tasks:
-            self._tasks = [asyncio.create_task(_keep_going(job)) for job in (self._listen, self._check, self._report)]
+            self._tasks = [asyncio.create_task(_keep_going(job)) for job in self._jobs]
 
     async def stop(self) -> None:
         """End the tasks. Redis' client swallows a cancellation that comes while it connects, so it may take two."""
@@ -116,7 +126,7 @@ class Watch:
                 await runtime.report_activity(activity)
 
 
-async def _keep_going(job: Callable[[], Awaitable[None]]) -> None:
+async def _keep_going(job: Job) -> None:
     """Run a background job for ever: whatever it stumbles over (a database, Redis or agent that is away) passes."""
     while True:
         try:

@@ -6,6 +6,8 @@ Each direction awaits the other side's writing before it reads on, so a slow rea
 from __future__ import annotations
 
 import asyncio
+import time
+from dataclasses import dataclass
 
 import aiohttp
 import structlog
@@ -13,6 +15,7 @@ from asgiref.typing import ASGIReceiveCallable, ASGISendCallable, WebSocketScope
 from multidict import CIMultiDict
 
 from apps.gateway import affinity
+from apps.gateway.observe import Outcome
 from apps.gateway.proxy import give_up, upstream_headers, upstream_url
 from apps.gateway.requests import Request
 from apps.gateway.routes import Route
@@ -26,6 +29,22 @@ MAX_MESSAGE_BYTES = 200 * 1024**2
 HANDSHAKE_SECONDS = 30.0
 
 NORMAL, GOING_AWAY, POLICY, INTERNAL_ERROR, TRY_AGAIN = 1000, 1001, 1008, 1011, 1013
+
+
+@dataclass(slots=True)
+class Traffic:
+    """What went over a websocket.
+
+    Attributes:
+        accepted_at: when the handshake was answered, by `time.perf_counter`; 0 when the app refused.
+        received, sent: bytes of binary messages and characters of texts, from the visitor and to them.
+        outcome: how it ended.
+    """
+
+    accepted_at: float = 0.0
+    received: int = 0
+    sent: int = 0
+    outcome: Outcome = Outcome.OK
 
 
 async def close(send: ASGISendCallable, code: int, reason: str = "") -> None:
@@ -52,6 +71,7 @@ async def proxy_websocket(
     workers: Workers,
     pool: Pool,
     drop: frozenset[bytes],
+    traffic: Traffic,
 ) -> None:
     """Connect to the worker, accept the client under the subprotocol that the app chose, and pass messages on.
 
@@ -74,16 +94,25 @@ async def proxy_websocket(
                     autoping=True,
                     compress=0,
                 )
-            await send({"type": "websocket.accept", "subprotocol": upstream.protocol, "headers": []})
-            await _pass_both_ways(receive, send, upstream)
+            await send(
+                {
+                    "type": "websocket.accept",
+                    "subprotocol": upstream.protocol,
+                    "headers": [(b"x-request-id", request.id.encode())],
+                }
+            )
+            traffic.accepted_at = time.perf_counter()
+            await _pass_both_ways(receive, send, upstream, traffic)
             return
         except (aiohttp.WSServerHandshakeError, TimeoutError) as error:
+            traffic.outcome = Outcome.TIMEOUT if isinstance(error, TimeoutError) else Outcome.REFUSED
             log.info("app refused a websocket", space=route.slug, error=str(error))
             await close(send, POLICY)
             return
         except (aiohttp.ClientError, NoSocket, AgentUnavailable) as error:
             gone = give_up(error, workers, route, pool)
             if attempt == attempts:
+                traffic.outcome = Outcome.BROKEN
                 log.info("app did not answer a websocket", space=route.slug, error=repr(error))
                 await close(send, TRY_AGAIN)
                 return
@@ -94,10 +123,13 @@ async def proxy_websocket(
 
 
 async def _pass_both_ways(
-    receive: ASGIReceiveCallable, send: ASGISendCallable, upstream: aiohttp.ClientWebSocketResponse
+    receive: ASGIReceiveCallable,
+    send: ASGISendCallable,
+    upstream: aiohttp.ClientWebSocketResponse,
+    traffic: Traffic,
 ) -> None:
-    down = asyncio.create_task(_down(send, upstream))
-    up = asyncio.create_task(_up(receive, upstream))
+    down = asyncio.create_task(_down(send, upstream, traffic))
+    up = asyncio.create_task(_up(receive, upstream, traffic))
     try:
         await asyncio.wait({up, down}, return_when=asyncio.FIRST_COMPLETED)
         if not down.done():  # the client closed: the app hears its code
@@ -111,7 +143,9 @@ async def _pass_both_ways(
             await asyncio.shield(upstream.close(code=GOING_AWAY))
 
 
-async def _up(receive: ASGIReceiveCallable, upstream: aiohttp.ClientWebSocketResponse) -> tuple[int | None, str]:
+async def _up(
+    receive: ASGIReceiveCallable, upstream: aiohttp.ClientWebSocketResponse, traffic: Traffic
+) -> tuple[int | None, str]:
     """From the client to the app, until the client closes; returns its close code and its reason."""
     while True:
         message = await receive()
@@ -121,17 +155,21 @@ async def _up(receive: ASGIReceiveCallable, upstream: aiohttp.ClientWebSocketRes
             continue
         try:
             if (data := message.get("bytes")) is not None:
+                traffic.received += len(data)
                 await upstream.send_bytes(data)
             elif (text := message.get("text")) is not None:
+                traffic.received += len(text)
                 await upstream.send_str(text)
         except (aiohttp.ClientError, ConnectionError):
             return GOING_AWAY, ""
 
 
-async def _down(send: ASGISendCallable, upstream: aiohttp.ClientWebSocketResponse) -> None:
+async def _down(send: ASGISendCallable, upstream: aiohttp.ClientWebSocketResponse, traffic: Traffic) -> None:
     """From the app to the client, until the app closes; the client hears its code and its reason."""
     while True:
         message = await upstream.receive()
+        if message.type in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
+            traffic.sent += len(message.data)
         if message.type == aiohttp.WSMsgType.TEXT:
             await send({"type": "websocket.send", "text": message.data, "bytes": None})
         elif message.type == aiohttp.WSMsgType.BINARY:

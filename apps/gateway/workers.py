@@ -9,20 +9,21 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 from uuid import UUID
 
 import aiohttp
+from django.conf import settings
 from yarl import URL
 
 from apps.gateway.routes import Route
 from apps.gateway.upstream import Connection, connect
 from apps.runtime import client as runtime
+from apps.spaces.models import Stage
 
 WAKE_SECONDS = 60.0
-MAX_WAITING = 200
-"""How many requests may wait for one Space to wake."""
 SPARE_SOCKETS = 4
 IDLE_SECONDS = 4.0
 """Shorter than uvicorn's own 5 s, so that a request hardly ever meets a connection that is being closed."""
@@ -67,6 +68,11 @@ class Pool:
         self._asking = asyncio.Lock()
         self._unused: asyncio.Event | None = None
         self._session: aiohttp.ClientSession | None = None
+
+    @property
+    def connections(self) -> int:
+        """How many are open, in use or not."""
+        return self.users + len(self._open)
 
     def begin(self) -> None:
         """Keep the pool open until `end`."""
@@ -186,14 +192,28 @@ class Workers:
     """The pools of one event loop, by Space; the one place that asks the agent for a worker.
 
     Of a Space that has several workers, the first one's pool is kept here and knows the others.
+
+    Args:
+        woken: told when a Space that did not run has been started for a request.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, woken: Callable[[Route], None]) -> None:
+        self._woken = woken
         self._pools: dict[int, Pool] = {}
         self._starting: dict[int, asyncio.Task[Pool]] = {}
         self._waiting: dict[int, int] = {}
         self._asked_at: dict[int, float] = {}
         self._closing: set[asyncio.Task[None]] = set()
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for a worker now."""
+        return sum(self._waiting.values())
+
+    @property
+    def connections(self) -> int:
+        """How many connections to workers are open, in use or not."""
+        return sum(pool.connections for first in self._pools.values() for pool in _all(first))
 
     def ready(self, route: Route) -> Pool | None:
         """The pool of the Space's (first) worker, when one is known that runs the current deployment.
@@ -224,11 +244,11 @@ class Workers:
         if pool := self.ready(route):
             return pool
         space_id = route.space_id
-        if self._waiting.get(space_id, 0) >= MAX_WAITING:
+        if self._waiting.get(space_id, 0) >= settings.PORTICO_MAX_WAITING:
             raise TooManyWaiting
         task = self._starting.get(space_id)
         if task is None:
-            task = self._begin(space_id)
+            task = self._begin(route)
         self._waiting[space_id] = self._waiting.get(space_id, 0) + 1
         try:
             async with asyncio.timeout(timeout):
@@ -246,14 +266,16 @@ class Workers:
     def wake(self, route: Route) -> None:
         """Start its worker, if none is known to answer, and wait for nothing."""
         if self.ready(route) is None and route.space_id not in self._starting:
-            self._begin(route.space_id)
+            self._begin(route)
 
-    def _begin(self, space_id: int) -> asyncio.Task[Pool]:
-        task = self._starting[space_id] = asyncio.create_task(self._start(space_id))
+    def _begin(self, route: Route) -> asyncio.Task[Pool]:
+        space_id = route.space_id
+        task = self._starting[space_id] = asyncio.create_task(self._start(route))
         task.add_done_callback(lambda done: self._started(space_id, done))
         return task
 
-    async def _start(self, space_id: int) -> Pool:
+    async def _start(self, route: Route) -> Pool:
+        space_id = route.space_id
         known = self._pools.get(space_id)
         if known is not None:
             known.doubted = False
@@ -264,6 +286,8 @@ class Workers:
             raise
         self._asked_at[space_id] = asyncio.get_running_loop().time()
         before = self._pools.get(space_id)
+        if before is None and route.stage != Stage.RUNNING:
+            self._woken(route)
         left = {pool.worker.id: pool for pool in _all(before)}
         pools = [left.pop(w.id) if w.id in left else Pool(w) for w in (worker, *worker.others)]
         first = pools[0]

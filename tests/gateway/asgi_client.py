@@ -58,6 +58,12 @@ class Exchange:
         await asyncio.wait_for(self.task, 20)
 
 
+def without_id(answer: Exchange) -> Headers:
+    """The headers without the request's id, which no two answers share."""
+    assert len(answer.all("x-request-id")) == 1
+    return [(name, value) for name, value in answer.headers if name != b"x-request-id"]
+
+
 def scope_for(
     method: str, host: str, target: str, headers: dict[str, str] | list[tuple[str, str]] | None, client: str
 ) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from asgiref.sync import sync_to_async
 
 from apps.accounts.models import User
 from apps.spaces.models import Space
-from tests.gateway.asgi_client import ask, get
+from tests.gateway.asgi_client import ask, get, without_id
 from tests.gateway.conftest import MakeSpace, StandInAgent
 from tests.gateway.test_access import make_token, sign_in
 
@@ -64,7 +64,7 @@ async def test_preflights_say_nothing_about_private_spaces(private_space: Space)
         headers = {"Origin": BLOG, **PREFLIGHT, "Access-Control-Request-Headers": asked}
         real = await ask("OPTIONS", private_space.host, "/x", headers=headers)
         none = await ask("OPTIONS", unknown, "/x", headers=headers)
-        assert (real.status, real.headers) == (none.status, none.headers)
+        assert (real.status, without_id(real)) == (none.status, without_id(none))
         assert real.status == (204 if "authorization" in asked else 404)
 
 

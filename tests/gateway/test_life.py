@@ -12,7 +12,7 @@ from asgiref.sync import sync_to_async
 
 from apps.accounts.models import Namespace
 from apps.accounts.services import reinstate, suspend
-from apps.gateway import asgi, exchanges, pages, workers
+from apps.gateway import asgi, pages, workers
 from apps.runtime.client import StartRefused
 from apps.spaces.models import Space
 from apps.spaces.services import delete_space, rename_space, set_visibility, withhold_space
@@ -120,7 +120,7 @@ async def test_while_the_agent_starts_a_visitor_waits_for_it_as_for_a_wake(
 
 
 async def test_an_agent_that_stays_away_is_told_and_so_is_when_to_come_back(
-    space: Space, agent: StandInAgent, monkeypatch: pytest.MonkeyPatch
+    space: Space, agent: StandInAgent, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workers, "AGENT_AWAY_SECONDS", 0.25)
     agent.away = True
@@ -128,7 +128,7 @@ async def test_an_agent_that_stays_away_is_told_and_so_is_when_to_come_back(
         answer = await get(space.host, target)
         assert answer.status == 503 and answer.get("retry-after") and answer.json()["error"] == "unavailable"
     assert (await websocket(space.host, "/socket").hear())["type"] == "websocket.close"
-    monkeypatch.setattr(workers, "MAX_WAITING", 2)
+    settings.PORTICO_MAX_WAITING = 2
     monkeypatch.setattr(workers, "AGENT_AWAY_SECONDS", 15.0)
     waiting = [begin("GET", space.host, "/x") for _ in range(2)]
     await until(lambda: asgi.current().workers._waiting.get(space.pk) == 2)
@@ -181,9 +181,9 @@ async def test_a_client_that_goes_away_while_it_wakes_frees_its_place(space: Spa
 
 
 async def test_too_many_at_once_are_told_so(
-    space: Space, agent: StandInAgent, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+    space: Space, agent: StandInAgent, upstream: Upstream, settings: Any
 ) -> None:
-    monkeypatch.setattr(exchanges, "MAX_OPEN_PER_SPACE", 2)
+    settings.PORTICO_CONNECTIONS_PER_SPACE = 2
     streams = [begin("GET", space.host, "/events") for _ in range(2)]
     for stream in streams:
         await stream.next_chunk()
@@ -193,9 +193,12 @@ async def test_too_many_at_once_are_told_so(
         stream.disconnect()
         await stream.end()
     assert (await get(space.host, "/x")).status == 200
-    monkeypatch.setattr(workers, "MAX_WAITING", 0)
+    settings.PORTICO_MAX_WAITING = 0
     asgi.current().workers.forget(space.pk)
-    assert (await get(space.host, "/x")).status == 429
+    crowded = await get(space.host, "/x")
+    assert crowded.status == 429 and crowded.get("retry-after") and crowded.json()["error"] == "too_busy"
+    page = await get(space.host, "/", headers=NAVIGATION)
+    assert page.status == 429 and page.get("retry-after") and "<h1>Too many visitors" in page.text
 
 
 async def test_a_takedown_ends_what_is_open_and_answers_a_tombstone(space: Space, upstream: Upstream) -> None:

@@ -80,6 +80,7 @@ def make_app(seen: dict[str, Any]) -> web.Application:
                 "Connection": "close, X-Hop",
                 "X-Hop": "1",
                 "X-Kept": "yes",
+                "X-Request-ID": "the-apps-own-id",
                 "Vary": "Accept",
             },
         )
