@@ -25,6 +25,7 @@ from apps.gateway import headers as h
 from apps.gateway.answers import Answer, Answered, DataAnswer, HostAnswer
 from apps.gateway.assets import Assets
 from apps.gateway.bodies import Body, BodyTooLarge
+from apps.gateway.breaker import Breaker
 from apps.gateway.exchanges import Exchange, Exchanges, TooManyOpen
 from apps.gateway.limits import Limits, retry_after
 from apps.gateway.metrics import Metrics
@@ -82,6 +83,7 @@ class Gateway:
         self.routes = Routes()
         self.metrics = Metrics(self._gauges)
         self.workers = Workers(lambda route: self.metrics.count("wakes", route.slug))
+        self.breaker = Breaker(lambda route: self.metrics.count("circuit_opened", route.slug))
         self.rights = access.Rights()
         self.passwords = passwords.Passwords()
         self.exchanges = Exchanges(loop)
@@ -270,11 +272,17 @@ class Gateway:
                 return
             if route.assets and await self.assets.serve(request, route, answer):
                 return
+            if wait := self.breaker.refuses(route):
+                await answer.page(pages.failing(retry_after(wait)))
+                return
             if route.snapshot and await self._draw(request, route, answer):
                 return
             patience = PAGE_PATIENCE_SECONDS if request.wants_html else WAKE_SECONDS
             pool = affinity.choose(await self._awake(route, patience, request), request, answer)
-            await proxy_http(request, answer, body, route=route, workers=self.workers, pool=pool, drop=visitor.drop)
+            await proxy_http(
+                request, answer, body,
+                route=route, workers=self.workers, pool=pool, drop=visitor.drop, breaker=self.breaker,
+            )  # fmt: skip
         except NotAwake as reason:
             await answer.page(_why_not_awake(reason, route))
         except asyncio.CancelledError:
@@ -418,7 +426,7 @@ class Gateway:
         visitor: Visitor,
         traffic: Traffic,
     ) -> None:
-        if self.limits.space(route.space_id):
+        if self.limits.space(route.space_id) or self.breaker.refuses(route):
             raise TooManyOpen
         exchange = self.exchanges.open(route, visitor.user_id, visitor.session)
         try:
@@ -426,7 +434,7 @@ class Gateway:
             traffic.outcome = Outcome.WOKE if request.waited and route.stage != Stage.RUNNING else Outcome.OK
             await proxy_websocket(
                 scope, receive, send, request,
-                route=route, workers=self.workers, pool=pool, drop=visitor.drop, traffic=traffic,
+                route=route, workers=self.workers, pool=pool, drop=visitor.drop, traffic=traffic, breaker=self.breaker,
             )  # fmt: skip
         except asyncio.CancelledError:
             if exchange.verdict is None:

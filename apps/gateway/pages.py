@@ -153,7 +153,16 @@ class Page:
 
 
 TRACEABLE = frozenset(
-    ["bad_gateway", "bad_request", "gateway_timeout", "internal_error", "too_busy", "too_many_requests", "unavailable"]
+    {
+        "bad_gateway",
+        "bad_request",
+        "failing",
+        "gateway_timeout",
+        "internal_error",
+        "too_busy",
+        "too_many_requests",
+        "unavailable",
+    }
 )
 
 
@@ -240,6 +249,14 @@ def bad_gateway() -> Page:
     return Page(
         502, "bad_gateway", "The app did not answer",
         "The app broke off, or answered something that cannot be passed on.", retry_after=RETRY_SECONDS,
+    )  # fmt: skip
+
+
+def failing(seconds: int) -> Page:
+    return Page(
+        503, "failing", "The app does not answer",
+        "The app has failed to answer for a while, so it is left alone for some seconds. Try again in a moment.",
+        retry_after=seconds,
     )  # fmt: skip
 
 

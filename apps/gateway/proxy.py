@@ -12,6 +12,7 @@ from apps.gateway import affinity, framed, pages
 from apps.gateway import headers as h
 from apps.gateway.answers import Answer
 from apps.gateway.bodies import Body
+from apps.gateway.breaker import Breaker
 from apps.gateway.requests import IDEMPOTENT_METHODS, Request
 from apps.gateway.routes import Route
 from apps.gateway.upstream import Connection, UpstreamError
@@ -83,7 +84,15 @@ def _head(request: Request, headers: h.Headers, *, chunked: bool) -> bytes:
 
 
 async def proxy_http(
-    request: Request, answer: Answer, body: Body, *, route: Route, workers: Workers, pool: Pool, drop: frozenset[bytes]
+    request: Request,
+    answer: Answer,
+    body: Body,
+    *,
+    route: Route,
+    workers: Workers,
+    pool: Pool,
+    drop: frozenset[bytes],
+    breaker: Breaker,
 ) -> None:
     """Pass a request on to the Space's worker.
 
@@ -99,6 +108,7 @@ async def proxy_http(
         workers: to find the worker again.
         pool: the worker.
         drop: headers that carried one of our tokens.
+        breaker: told whether the app answers.
 
     Raises:
         BrokenAnswer: the app broke off in the middle.
@@ -120,7 +130,7 @@ async def proxy_http(
                 connection.begin(request.method, head)
                 if has_body:
                     sender = asyncio.create_task(connection.send_body(body.chunks(), chunked=chunked))
-                await _pass_back(connection, answer)
+                await _pass_back(connection, answer, route, breaker)
             finally:
                 if sender is not None and not sender.done():
                     sender.cancel()
@@ -137,9 +147,12 @@ async def proxy_http(
                 raise
             if is_last or not _may_repeat(error, request, body):
                 log.info("app did not answer", space=route.slug, error=repr(error))
+                if not isinstance(error, AgentUnavailable):
+                    breaker.failed(route)
                 await answer.page(pages.bad_gateway())
                 return
         except AnswerTooLate:
+            breaker.failed(route)
             await answer.page(pages.gateway_timeout())
             return
         finally:
@@ -198,12 +211,13 @@ def _may_repeat(error: Exception, request: Request, body: Body) -> bool:
     return not body.begun and (_never_arrived(error) or request.method in IDEMPOTENT_METHODS)
 
 
-async def _pass_back(connection: Connection, answer: Answer) -> None:
+async def _pass_back(connection: Connection, answer: Answer, route: Route, breaker: Breaker) -> None:
     patience = Patience(connection)
     try:
         await connection.head()
     finally:
         patience.cancel()
+    breaker.answered(route)
     try:
         headers = h.from_upstream(connection.headers)
     except h.BadHeaders:

@@ -1,7 +1,9 @@
 """Which Space a host or a path means, kept in memory.
 
-The database is the truth. A route is believed until somebody says `route.changed` on the channel group `routes`,
-and for `TTL_SECONDS` at most, so that a takedown holds even when that message is lost.
+The database is the truth. A route is believed until somebody says `route.changed` on the channel group `routes`. That
+message may be lost, and a takedown holds within two seconds even so: the routes that visitors use are read again
+together, in the background, once a second (`apps.gateway.watch`), and each is believed for `TTL_SECONDS` after it was
+last read. So a request asks the database only for a Space that nobody has visited for `WATCHED_SECONDS`.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import asyncio
 import json
 import time
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
@@ -26,7 +28,12 @@ from apps.gateway.models import Snapshot
 from apps.runtime.database import in_database
 from apps.spaces.models import Space, SpaceVariable
 
-TTL_SECONDS = 1.0
+TTL_SECONDS = 1.9
+UNKNOWN_SECONDS = 1.0
+"""Likewise that there is no such Space; nobody reads that again in the background."""
+WATCHED_SECONDS = 60.0
+MAX_WATCHED = 1_000
+"""How many routes are kept true in the background; others are read when they are asked for."""
 MAX_KNOWN = 20_000
 MAX_UNKNOWN = 5_000
 
@@ -175,6 +182,7 @@ def read_routes(space_ids: Iterable[int]) -> list[Route]:
 class _Entry:
     route: Route | None
     until: float
+    used_at: float = 0.0
 
 
 class Routes:
@@ -183,14 +191,16 @@ class Routes:
     def __init__(self) -> None:
         self._known: OrderedDict[Key, _Entry] = OrderedDict()
         self._unknown: OrderedDict[Key, _Entry] = OrderedDict()
+        self._watched: dict[Key, _Entry] = {}
         self._keys: dict[int, set[Key]] = {}
         self._reading: dict[Key, asyncio.Task[Route | None]] = {}
         self._generation = 0
 
     async def find(self, key: Key) -> Route | None:
         """Return the route, or None when there is no such Space."""
-        entry = self._known.get(key) or self._unknown.get(key)
-        if entry is not None and entry.until > time.monotonic():
+        entry, now = self._known.get(key) or self._unknown.get(key), time.monotonic()
+        if entry is not None and entry.until > now:
+            entry.used_at = now
             return entry.route
         task = self._reading.get(key)
         if task is None:
@@ -198,7 +208,7 @@ class Routes:
         return await asyncio.shield(task)
 
     async def _fetch(self, key: Key) -> Route | None:
-        until, generation = time.monotonic() + TTL_SECONDS, self._generation
+        now, generation = time.monotonic(), self._generation
         try:
             route = await read_route(key)
         finally:
@@ -208,12 +218,45 @@ class Routes:
             return route  # something changed meanwhile: an answer for those who asked before, not to be kept
         self._forget(key)
         if route is None:
-            _put(self._unknown, key, _Entry(None, until), MAX_UNKNOWN)
+            _put(self._unknown, key, _Entry(None, now + UNKNOWN_SECONDS), MAX_UNKNOWN)
         else:
             self._keys.setdefault(route.space_id, set()).add(key)
-            for old in _put(self._known, key, _Entry(route, until), MAX_KNOWN):
+            entry = _Entry(route, now + TTL_SECONDS, used_at=now)
+            for old in _put(self._known, key, entry, MAX_KNOWN):
                 self._unindex(old)
+            if len(self._watched) < MAX_WATCHED:
+                self._watched[key] = entry
         return route
+
+    def in_use(self) -> set[int]:
+        """The Spaces whose routes are to be read again now."""
+        since = time.monotonic() - WATCHED_SECONDS
+        for key, entry in list(self._watched.items()):
+            if entry.used_at < since:
+                del self._watched[key]
+        return {entry.route.space_id for entry in self._watched.values() if entry.route is not None}
+
+    def renew(self, asked: set[int], routes: Mapping[int, Route], read_at: float) -> set[int]:
+        """Believe the routes that are as the database had them.
+
+        Args:
+            asked: the Spaces that were `in_use`.
+            routes: what the database had of them.
+            read_at: when it was asked, by `time.monotonic`.
+
+        Returns:
+            the Spaces that are not what they were, or gone.
+        """
+        changed = set()
+        for entry in self._watched.values():
+            assert entry.route is not None
+            if entry.route.space_id not in asked:
+                continue
+            if routes.get(entry.route.space_id) == entry.route:
+                entry.until = max(entry.until, read_at + TTL_SECONDS)
+            elif entry.until < read_at + TTL_SECONDS:  # else it was read since
+                changed.add(entry.route.space_id)
+        return changed
 
     def invalidate(self, space_id: int) -> None:
         """Forget the Space's routes, and every name that was unknown: one of them may be this Space's now."""
@@ -231,6 +274,7 @@ class Routes:
     def _unindex(self, item: tuple[Key, _Entry]) -> None:
         key, entry = item
         assert entry.route is not None
+        self._watched.pop(key, None)
         keys = self._keys[entry.route.space_id]
         keys.discard(key)
         if not keys:

@@ -1,13 +1,14 @@
 """What the gateway does beside requests: hears of changes, ends what may not go on, reports activity.
 
-A takedown must hold within two seconds even when its message is lost. So besides listening, every second one query
-asks about the Spaces that have something open.
+A takedown must hold within two seconds even when its message is lost. So besides listening, every second the Spaces
+that have something open, and those whose routes are in use, are read together.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+import time
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 
 import structlog
@@ -24,6 +25,7 @@ from apps.spaces.events import ROUTES_GROUP
 log = structlog.get_logger(__name__)
 
 CHECK_SECONDS = 1.0
+AT_ONCE = 500
 REPORT_SECONDS = 10.0
 PROMPT_SECONDS = 0.5
 """How soon after a Space came into use the agent hears of it."""
@@ -31,6 +33,14 @@ REJOIN_SECONDS = 3600.0
 """Channel layers forget a group's members after a day."""
 RETRY_SECONDS = 1.0
 STOP_ATTEMPTS, STOP_SECONDS = 4, 0.5
+
+
+async def _read(space_ids: Collection[int]) -> dict[int, Route]:
+    """The routes as the database has them, a few hundred in a query: SQLite takes no more."""
+    ids, found = list(space_ids), dict[int, Route]()
+    for start in range(0, len(ids), AT_ONCE):
+        found |= {route.space_id: route for route in await read_routes(ids[start : start + AT_ONCE])}
+    return found
 
 
 Job = Callable[[], Awaitable[None]]
@@ -96,12 +106,21 @@ class Watch:
         while True:
             await asyncio.sleep(CHECK_SECONDS)
             self._workers.forget_unused()
-            if open_spaces := self._exchanges.spaces():
-                await self.check(open_spaces)
+            open_spaces = self._exchanges.spaces()
+            in_use = self._routes.in_use()
+            if open_spaces or in_use:
+                read_at = time.monotonic()
+                routes = await _read({*open_spaces, *in_use})
+                for space_id in self._routes.renew(in_use, routes, read_at):
+                    self._routes.invalidate(space_id)
+                    self._workers.doubt(space_id)
+                await self._check_all(open_spaces, routes)
 
     async def check(self, space_ids: list[int]) -> None:
         """End every open exchange that the database no longer allows."""
-        routes = {route.space_id: route for route in await read_routes(space_ids)}
+        await self._check_all(space_ids, await _read(space_ids))
+
+    async def _check_all(self, space_ids: list[int], routes: Mapping[int, Route]) -> None:
         for space_id in space_ids:
             await self._check_space(space_id, routes.get(space_id))
 

@@ -15,6 +15,7 @@ from asgiref.typing import ASGIReceiveCallable, ASGISendCallable, WebSocketScope
 from multidict import CIMultiDict
 
 from apps.gateway import affinity
+from apps.gateway.breaker import Breaker
 from apps.gateway.observe import Outcome
 from apps.gateway.proxy import give_up, upstream_headers, upstream_url
 from apps.gateway.requests import Request
@@ -72,6 +73,7 @@ async def proxy_websocket(
     pool: Pool,
     drop: frozenset[bytes],
     traffic: Traffic,
+    breaker: Breaker,
 ) -> None:
     """Connect to the worker, accept the client under the subprotocol that the app chose, and pass messages on.
 
@@ -102,6 +104,7 @@ async def proxy_websocket(
                 }
             )
             traffic.accepted_at = time.perf_counter()
+            breaker.answered(route)
             await _pass_both_ways(receive, send, upstream, traffic)
             return
         except (aiohttp.WSServerHandshakeError, TimeoutError) as error:
@@ -113,6 +116,8 @@ async def proxy_websocket(
             gone = give_up(error, workers, route, pool)
             if attempt == attempts:
                 traffic.outcome = Outcome.BROKEN
+                if not isinstance(error, AgentUnavailable):
+                    breaker.failed(route)
                 log.info("app did not answer a websocket", space=route.slug, error=repr(error))
                 await close(send, TRY_AGAIN)
                 return
