@@ -150,6 +150,7 @@ INSTALLED_APPS = [
     "apps.embed",
     "apps.hub",
     "apps.moderation",
+    "apps.analytics",
     "portal",
 ]
 
@@ -247,6 +248,7 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TASK_DEFAULT_QUEUE = "portico"
 CELERY_BEAT_SCHEDULE = {
     "requeue lost builds": {"task": "apps.builds.tasks.requeue_lost_builds", "schedule": 60.0},
+    "prune analytics": {"task": "apps.analytics.tasks.prune", "schedule": 86400.0},
     "sweep": {"task": "apps.builds.tasks.sweep", "schedule": 3600.0},
 }
 

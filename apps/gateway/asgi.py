@@ -33,6 +33,7 @@ from apps.gateway.proxy import BrokenAnswer, proxy_http
 from apps.gateway.requests import Request, is_for_gateway, is_web_origin, new_request_id, read
 from apps.gateway.routes import Route, Routes
 from apps.gateway.static import serve_static
+from apps.gateway.usage import Usage
 from apps.gateway.watch import Watch
 from apps.gateway.websockets import GOING_AWAY, POLICY, TRY_AGAIN, Traffic, close, proxy_websocket
 from apps.gateway.workers import WAKE_SECONDS, Pool, TooManyWaiting, Workers
@@ -78,14 +79,19 @@ class Gateway:
         self.loop = loop
         self.routes = Routes()
         self.metrics = Metrics(self._gauges)
-        self.workers = Workers(lambda route: self.metrics.count("wakes", route.slug))
+        self.usage = Usage()
+        self.workers = Workers(self._woke)
         self.breaker = Breaker(lambda route: self.metrics.count("circuit_opened", route.slug))
         self.rights = access.Rights()
         self.exchanges = Exchanges(loop)
-        self.recorder = Recorder(loop, (self.metrics,))
+        self.recorder = Recorder(loop, (self.metrics, self.usage))
         self.limits = Limits(self.exchanges)
-        jobs = (self.metrics.keep_written, self.limits.keep_settled)
+        jobs = (self.metrics.keep_written, self.limits.keep_settled, self.usage.keep_kept)
         self.watch = Watch(self.routes, self.workers, self.rights, self.exchanges, jobs)
+
+    def _woke(self, route: Route) -> None:
+        self.metrics.count("wakes", route.slug)
+        self.usage.woke(route.space_id)
 
     def _gauges(self) -> tuple[dict[str, int], dict[str, int]]:
         numbers = {"worker_connections": self.workers.connections, "waiting_requests": self.workers.waiting}
@@ -400,6 +406,8 @@ class Gateway:
     async def close(self) -> None:
         await self.watch.stop()
         await self.recorder.close()
+        with suppress(DatabaseError):
+            await self.usage.keep()
         await self.workers.close()
 
 
