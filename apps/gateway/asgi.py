@@ -82,6 +82,7 @@ class Gateway:
         self.usage = Usage()
         self.workers = Workers(self._woke)
         self.breaker = Breaker(lambda route: self.metrics.count("circuit_opened", route.slug))
+        self.sessions = affinity.Sessions()
         self.rights = access.Rights()
         self.exchanges = Exchanges(loop)
         self.recorder = Recorder(loop, (self.metrics, self.usage))
@@ -236,7 +237,10 @@ class Gateway:
                 await answer.page(pages.failing(retry_after(wait)))
                 return
             patience = PAGE_PATIENCE_SECONDS if request.wants_html else WAKE_SECONDS
-            pool = affinity.choose(await self._awake(route, patience, request), request, answer)
+            pool = await self._awake(route, patience, request)
+            if pool.peers:
+                await self.sessions.recognise(pool, request, body)
+                pool = affinity.choose(pool, request, answer)
             await proxy_http(
                 request, answer, body,
                 route=route, workers=self.workers, pool=pool, drop=visitor.drop, breaker=self.breaker,
