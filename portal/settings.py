@@ -152,6 +152,7 @@ INSTALLED_APPS = [
     "apps.embed",
     "apps.hub",
     "apps.moderation",
+    "apps.analytics",
     "portal",
 ]
 
@@ -250,6 +251,7 @@ CELERY_TASK_DEFAULT_QUEUE = "portico"
 CELERY_BEAT_SCHEDULE = {
     "requeue lost builds": {"task": "apps.builds.tasks.requeue_lost_builds", "schedule": 60.0},
     "recheck custom domains": {"task": "apps.spaces.tasks.recheck_domains", "schedule": 3600.0},
+    "prune analytics": {"task": "apps.analytics.tasks.prune", "schedule": 86400.0},
     "sweep": {"task": "apps.builds.tasks.sweep", "schedule": 3600.0},
     "sweep assets": {"task": "apps.gateway.tasks.sweep_assets", "schedule": 86400.0},
 }

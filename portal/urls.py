@@ -13,6 +13,7 @@ urlpatterns = [
     path("accounts/", include("allauth.urls")),
     path("", include("apps.accounts.urls")),
     path("", include("apps.moderation.urls")),
+    path("", include("apps.analytics.urls")),
     path("", include("apps.embed.urls")),
     path("", include("apps.hub.urls")),
     path("", include("apps.gateway.urls")),

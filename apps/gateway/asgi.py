@@ -35,6 +35,7 @@ from apps.gateway.requests import Request, is_for_gateway, is_web_origin, new_re
 from apps.gateway.routes import Route, Routes
 from apps.gateway.snapshots import Snapshots
 from apps.gateway.static import serve_static
+from apps.gateway.usage import Usage
 from apps.gateway.watch import Watch
 from apps.gateway.websockets import GOING_AWAY, POLICY, TRY_AGAIN, Traffic, close, proxy_websocket
 from apps.gateway.workers import WAKE_SECONDS, Pool, TooManyWaiting, Workers
@@ -82,17 +83,23 @@ class Gateway:
         self.loop = loop
         self.routes = Routes()
         self.metrics = Metrics(self._gauges)
-        self.workers = Workers(lambda route: self.metrics.count("wakes", route.slug))
+        self.usage = Usage()
+        self.workers = Workers(self._woke)
         self.breaker = Breaker(lambda route: self.metrics.count("circuit_opened", route.slug))
+        self.sessions = affinity.Sessions()
         self.rights = access.Rights()
         self.passwords = passwords.Passwords()
         self.exchanges = Exchanges(loop)
         self.assets = Assets()
         self.snapshots = Snapshots()
-        self.recorder = Recorder(loop, (self.metrics,))
+        self.recorder = Recorder(loop, (self.metrics, self.usage))
         self.limits = Limits(self.exchanges)
-        jobs = (self.metrics.keep_written, self.limits.keep_settled)
+        jobs = (self.metrics.keep_written, self.limits.keep_settled, self.usage.keep_kept)
         self.watch = Watch(self.routes, self.workers, self.rights, self.exchanges, jobs)
+
+    def _woke(self, route: Route) -> None:
+        self.metrics.count("wakes", route.slug)
+        self.usage.woke(route.space_id)
 
     def _gauges(self) -> tuple[dict[str, int], dict[str, int]]:
         numbers = {"worker_connections": self.workers.connections, "waiting_requests": self.workers.waiting}
@@ -278,7 +285,10 @@ class Gateway:
             if route.snapshot and await self._draw(request, route, answer):
                 return
             patience = PAGE_PATIENCE_SECONDS if request.wants_html else WAKE_SECONDS
-            pool = affinity.choose(await self._awake(route, patience, request), request, answer)
+            pool = await self._awake(route, patience, request)
+            if pool.peers:
+                await self.sessions.recognise(pool, request, body)
+                pool = affinity.choose(pool, request, answer)
             await proxy_http(
                 request, answer, body,
                 route=route, workers=self.workers, pool=pool, drop=visitor.drop, breaker=self.breaker,
@@ -473,6 +483,8 @@ class Gateway:
     async def close(self) -> None:
         await self.watch.stop()
         await self.recorder.close()
+        with suppress(DatabaseError):
+            await self.usage.keep()
         await self.workers.close()
         self.assets.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 from asgiref.typing import ASGIReceiveCallable
 
@@ -32,7 +33,10 @@ class Body:
         received: bytes that came.
     """
 
-    __slots__ = ("_chunks", "_limit", "_pump", "_receive", "_task", "_timer", "begun", "gone", "received")
+    __slots__ = (
+        "_chunks", "_limit", "_peeked", "_pump", "_receive", "_task", "_timer", "begun", "gone",
+        "received",
+    )  # fmt: skip
 
     def __init__(self, receive: ASGIReceiveCallable, limit: int, loop: asyncio.AbstractEventLoop) -> None:
         self._receive = receive
@@ -41,6 +45,7 @@ class Body:
         self._task = asyncio.current_task(loop)
         self._pump: asyncio.Task[None] | None = None
         self._timer = loop.call_later(WATCH_AFTER_SECONDS, self._start)
+        self._peeked: list[bytes | Exception | None] = []
         self.begun = self.gone = False
         self.received = 0
 
@@ -79,6 +84,15 @@ class Body:
         assert self._task is not None
         self._task.cancel()
 
+    async def peek(self, seconds: float) -> bytes:
+        """The first bytes that come, which `chunks` gives all the same; empty when none come in time."""
+        waiting = self._start()
+        if not self._peeked:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    self._peeked.append(await waiting.get())
+        return self._peeked[0] if self._peeked and isinstance(self._peeked[0], bytes) else b""
+
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body, once.
 
@@ -87,7 +101,7 @@ class Body:
         """
         self.begun = True
         chunks = self._start()
-        while (chunk := await chunks.get()) is not None:
+        while (chunk := self._peeked.pop() if self._peeked else await chunks.get()) is not None:
             if isinstance(chunk, Exception):
                 raise chunk
             yield chunk

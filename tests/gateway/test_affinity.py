@@ -19,7 +19,7 @@ from apps.gateway.asgi import current
 from apps.gateway.headers import WORKER_COOKIE
 from apps.runtime.client import RunningWorker
 from apps.spaces.models import Space
-from tests.gateway.asgi_client import Exchange, ask, get, websocket
+from tests.gateway.asgi_client import Exchange, ask, begin, get, websocket
 from tests.gateway.conftest import MakeSpace, StandInAgent
 from tests.gateway.upstream import make_app
 
@@ -55,8 +55,12 @@ class Replicas:
             request.transport.close()
             return web.Response()
 
+        async def queue(request: web.Request) -> web.Response:
+            return web.json_response({"worker": number, "body": (await request.read()).decode("latin-1")})
+
         app = make_app({})
         outer = web.Application()
+        outer.router.add_route("*", "/gradio_api/queue/{what}", queue)
         outer.router.add_route("*", "/who", who)
         outer.router.add_route("*", "/vanish", vanish)
         outer.router.add_route("*", "/end", end)
@@ -265,3 +269,105 @@ async def test_unused_sockets_of_every_worker_are_let_go(replicas: Replicas, mon
     workers.forget_unused()
     await asyncio.gather(*workers._closing)
     assert all(not pool._open and not pool._spare for pool in pools)
+
+
+async def join(replicas: Replicas, session: str, client: str, **options: Any) -> Exchange:
+    options = {"headers": {"Content-Type": "application/json"}, "body": JOIN % session.encode()} | options
+    return await ask("POST", replicas.space.host, "/gradio_api/queue/join", client=client, **options)
+
+
+async def hear(replicas: Replicas, session: str, client: str, headers: dict[str, str] | None = None) -> int:
+    target = f"/gradio_api/queue/data?a=1&session_hash={session}"
+    answer = await get(replicas.space.host, target, client=client, headers=headers)
+    return int(answer.json()["worker"])
+
+
+JOIN = b'{"data": ["hello"], "fn_index": 0, "session_hash": "%s"}'
+
+
+async def test_a_session_stays_with_the_worker_that_it_was_joined_at(replicas: Replicas) -> None:
+    """Whatever address its other requests come from, without a cookie."""
+    for number, client in enumerate(visitors(10)):
+        joined = (await join(replicas, f"session{number}", client)).json()
+        assert joined["worker"] == await replicas.who(client), "where its uploads are"
+        assert joined["body"] == (JOIN % f"session{number}".encode()).decode(), "the app gets all of it"
+        heard = [await hear(replicas, f"session{number}", f"2001:db8::{n}") for n in range(5)]
+        assert heard == [joined["worker"]] * 5
+
+
+async def test_sessions_of_one_address_stay_where_their_cookies_lead(replicas: Replicas) -> None:
+    used = set()
+    for number in range(20):
+        cookie = {"Cookie": f"{WORKER_COOKIE}={number:04x}"}
+        headers = {"Content-Type": "application/json", **cookie}
+        worker = (await join(replicas, f"s{number}", "203.0.113.9", headers=headers)).json()["worker"]
+        assert worker == await hear(replicas, f"s{number}", "203.0.113.9", cookie)
+        assert worker == await hear(replicas, f"s{number}", "203.0.113.77")
+        used.add(worker)
+    assert used == {0, 1, 2}
+
+
+async def test_a_session_moves_when_its_worker_goes(replicas: Replicas) -> None:
+    worker = (await join(replicas, "mine", "203.0.113.9")).json()["worker"]
+    await replicas.die(worker)
+    moved = {await hear(replicas, "mine", f"203.0.113.{n}") for n in range(5)}
+    assert len(moved) == 1 and worker not in moved
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (b"{", {"Content-Type": "application/json"}),
+        (b"[" * 30_000, {"Content-Type": "application/json"}),
+        (b"[1]", {"Content-Type": "application/json"}),
+        (b'{"session_hash": 7}', {"Content-Type": "application/json"}),
+        (b'{"session_hash": "' + b"x" * 65 + b'"}', {"Content-Type": "application/json"}),
+        (b'{"session_hash": "a b"}', {"Content-Type": "application/json"}),
+        (JOIN % b"mine", {"Content-Type": "text/plain"}),
+        (JOIN % b"mine" + b" " * 70_000, {"Content-Type": "application/json"}),
+        (b"\xff\xfe", {"Content-Type": "application/json"}),
+    ],
+)
+async def test_what_names_no_session_passes_as_ever(replicas: Replicas, body: bytes, headers: dict[str, str]) -> None:
+    answer = await join(replicas, "", "203.0.113.9", body=body, headers=headers)
+    assert answer.status == 200 and answer.json()["body"] == body.decode("latin-1")
+    assert answer.json()["worker"] == await replicas.who()
+    assert not current().sessions._visitors
+
+
+async def test_a_join_whose_body_comes_late_or_in_pieces_is_passed_on_whole(
+    replicas: Replicas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(affinity, "PEEK_SECONDS", 0.05)
+    for first_pause in (0.0, 0.2):
+        text = JOIN % b"mine"
+        headers = {"Content-Type": "application/json", "Content-Length": str(len(text))}
+        exchange = begin("POST", replicas.space.host, "/gradio_api/queue/join", headers=headers, body=None)
+        await asyncio.sleep(first_pause)
+        exchange.send_body(text[:10])
+        await asyncio.sleep(0.1)
+        exchange.send_body(text[10:], more=False)
+        await exchange.end()
+        assert exchange.json()["body"] == text.decode()
+
+
+async def test_sessions_that_are_remembered_are_bounded(replicas: Replicas, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(affinity, "MAX_SESSIONS", 3)
+    for number in range(6):
+        await hear(replicas, f"s{number}", "203.0.113.9")
+    assert [session for _, session in current().sessions._visitors] == [b"s3", b"s4", b"s5"]
+
+
+async def test_a_new_visitors_page_goes_to_the_worker_that_is_used_least(replicas: Replicas) -> None:
+    streams = []
+    leads_to = {await replicas.who(cookie=f"{n:04x}"): f"{n:04x}" for n in range(30)}
+    for number in (0, 2):
+        headers = {"Cookie": f"{WORKER_COOKIE}={leads_to[number]}"}
+        streams.append(begin("GET", replicas.space.host, "/app/events", headers=headers))
+        await streams[-1].next_chunk()
+    for _ in range(10):
+        page = await get(replicas.space.host, "/who", headers=NAVIGATION)
+        assert page.json()["worker"] == 1 == await replicas.who(cookie=given(page))
+    for stream in streams:
+        stream.disconnect()
+        await stream.end()
