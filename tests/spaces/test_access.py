@@ -251,3 +251,10 @@ def test_an_owner_chooses_whether_the_app_is_told_who_asks(ada: User, eve: User,
         signed_in(ada).post(address, fields)
         space.refresh_from_db()
         assert space.tells_username is told
+
+
+def test_staff_are_not_shown_the_hash_either(space: Space) -> None:
+    set_password(space, WORD)
+    root = signed_in(User.objects.create_superuser("root", "root@example.org", "a-good-long-password"))
+    page = root.get(f"/admin/spaces/space/{space.pk}/change/")
+    assert page.status_code == 200 and space.password not in html.unescape(page.content.decode())
