@@ -258,3 +258,11 @@ def test_staff_are_not_shown_the_hash_either(space: Space) -> None:
     root = signed_in(User.objects.create_superuser("root", "root@example.org", "a-good-long-password"))
     page = root.get(f"/admin/spaces/space/{space.pk}/change/")
     assert page.status_code == 200 and space.password not in html.unescape(page.content.decode())
+
+
+def test_the_hubs_api_tells_a_crashs_log_to_its_owner_alone(space: Space, ada: User, eve: User) -> None:
+    Space.objects.filter(pk=space.pk).update(stage="RUNTIME_ERROR", stage_message="KeyError: 'the secret'")
+    for address in ("/api/spaces/ada/demo", "/api/spaces/ada/demo/runtime"):
+        for client, told in ((Client(), False), (signed_in(eve), False), (signed_in(ada), True)):
+            answer = client.get(address)
+            assert answer.status_code == 200 and (b"the secret" in answer.content) is told
