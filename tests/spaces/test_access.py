@@ -266,3 +266,9 @@ def test_the_hubs_api_tells_a_crashs_log_to_its_owner_alone(space: Space, ada: U
         for client, told in ((Client(), False), (signed_in(eve), False), (signed_in(ada), True)):
             answer = client.get(address)
             assert answer.status_code == 200 and (b"the secret" in answer.content) is told
+
+
+def test_a_nul_is_no_error_of_the_portal(ada: User, space: Space) -> None:
+    for act in ("invite", "uninvite", "add-domain", "check-domain", "remove-domain", "revoke-link", "embedding"):
+        fields = {"do": act, "username": "e\0ve", "name": "a\0.example.org", "link": "\0", "embedding": "\0"}
+        assert signed_in(ada).post("/spaces/ada/demo/settings", fields).status_code == 302

@@ -114,6 +114,11 @@ def _slug(space: Space) -> str:
     return Space.objects.select_related("owner").get(pk=space.pk).slug
 
 
+def _text(request: HttpRequest, name: str) -> str:
+    """A short field, without NUL, which PostgreSQL takes in no text."""
+    return request.POST.get(name, "")[:300].replace("\0", "")
+
+
 def _rename(request: HttpRequest, space: Space) -> str:
     services.rename_space(space, request.POST.get("name", "").strip()[:200])
     return f"It is called {space.slug} now, and lives at {space.url}."
@@ -145,22 +150,22 @@ def _revoke_link(request: HttpRequest, space: Space) -> str:
 
 
 def _invite(request: HttpRequest, space: Space) -> str:
-    user = invite(space, request.POST.get("username", ""))
+    user = invite(space, _text(request, "username"))
     return f"{user.username} can see the Space now, and finds it on their own page."
 
 
 def _uninvite(request: HttpRequest, space: Space) -> str:
-    uninvite(space, request.POST.get("username", ""))
+    uninvite(space, _text(request, "username"))
     return "Taken back. What they had open has ended."
 
 
 def _add_domain(request: HttpRequest, space: Space) -> str:
-    domain = add_domain(space, request.POST.get("name", "")[:300])
+    domain = add_domain(space, _text(request, "name"))
     return f"{domain.name} is listed. Set the record below, then check it."
 
 
 def _check_domain(request: HttpRequest, space: Space) -> str:
-    domain = space.domains.filter(name=request.POST.get("name", "")[:300]).first()
+    domain = space.domains.filter(name=_text(request, "name")).first()
     if domain is None:
         raise ValidationError("There is no such domain.")
     count_check(space)
@@ -169,7 +174,7 @@ def _check_domain(request: HttpRequest, space: Space) -> str:
 
 
 def _remove_domain(request: HttpRequest, space: Space) -> str:
-    remove_domain(space, request.POST.get("name", "")[:300])
+    remove_domain(space, _text(request, "name"))
     return "Removed. The Space is not served there any more."
 
 
