@@ -179,8 +179,11 @@ def test_an_owner_names_the_sites_that_may_show_it(ada: User, space: Space) -> N
 def test_the_card_still_forbids_it(ada: User, space: Space) -> None:
     set_embedding(space, disabled=False, sites="https://blog.example.org")
     commit_files(space, [Add("README.md", b"---\ndisable_embedding: true\n---\n")], user=ada, message="x")
-    space.refresh_from_db()
-    assert space.disable_embedding
+    for wanted in ("everywhere", "sites"):
+        fields = {"do": "embedding", "embedding": wanted, "sites": "https://blog.example.org"}
+        page = signed_in(ada).post("/spaces/ada/demo/settings", fields, follow=True).content.decode()
+        space.refresh_from_db()
+        assert space.disable_embedding and "README.md says" in page
 
 
 def test_invited_people_see_it_and_change_nothing(filled: Space, ada: User, eve: User) -> None:

@@ -11,6 +11,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods
 
 from apps.spaces import plans, services
+from apps.spaces.commits import forbids_embedding
 from apps.spaces.domains import add_domain, check_domain, count_check, remove_domain
 from apps.spaces.forms import EMBEDDING_WORDS, VISIBILITY_WORDS, VariableForm, choices, messages_of
 from apps.spaces.invitations import invite, uninvite
@@ -214,6 +215,8 @@ def _embedding(request: HttpRequest, space: Space) -> str:
     wanted, sites = request.POST.get("embedding", ""), request.POST.get("sites", "")
     if wanted not in EMBEDDING_WORDS:
         raise ValidationError("Choose where it may be shown.")
+    if wanted != "nowhere" and forbids_embedding(space):
+        raise ValidationError("README.md says disable_embedding: true. Take that out first.")
     if wanted == "sites" and not sites.strip():
         raise ValidationError("Name the sites that may show it.")
     services.set_embedding(space, disabled=wanted == "nowhere", sites=sites if wanted == "sites" else "")
