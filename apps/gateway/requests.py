@@ -113,9 +113,10 @@ def is_space_host(host: str) -> bool:
 @lru_cache(maxsize=4096)
 def custom_domain(host: str) -> str | None:
     """The name in a Host header that may be some Space's custom domain, None for one that cannot: the portal's own
-    hosts, addresses, and single labels."""
+    hosts and what is under them, addresses, and single labels."""
     name = _name(host).rstrip(".")
-    if validate_host(name, settings.ALLOWED_HOSTS) or is_space_host(host):
+    own = any(name.endswith(f".{domain}") for domain in ("localhost", settings.PORTICO_PORTAL_HOST))
+    if own or validate_host(name, settings.ALLOWED_HOSTS) or is_space_host(host):
         return None
     labels = name.split(".")
     possible = len(labels) > 1 and all(LABEL.fullmatch(label) for label in labels) and not labels[-1].isdigit()

@@ -17,7 +17,7 @@ from apps.accounts.tokens import find_token
 from apps.hub import wire
 from apps.repos import store
 from apps.spaces.models import Space
-from apps.spaces.selectors import can_use, get_space
+from apps.spaces.selectors import get_space
 
 BEARER = re.compile(r"Bearer\s+(\S{1,200})", re.IGNORECASE)
 
@@ -75,7 +75,7 @@ def space_info(request: HttpRequest, owner: str, name: str, revision: str | None
     space, user = found
     with_sizes = request.GET.get("blobs", "").lower() in {"1", "true"}
     try:
-        info = wire.space_info(space, revision, with_sizes=with_sizes, with_files=can_use(user, space))
+        info = wire.space_info(space, revision, user, with_sizes=with_sizes)
     except store.NotFound:
         return refusal(404, f"Invalid rev id: {revision}", "RevisionNotFound")
     return JsonResponse(info)
@@ -86,7 +86,7 @@ def space_info(request: HttpRequest, owner: str, name: str, revision: str | None
 def space_runtime(request: HttpRequest, owner: str, name: str) -> HttpResponse:
     """`HfApi.get_space_runtime`."""
     found = _find(request, owner, name)
-    return found if isinstance(found, HttpResponse) else JsonResponse(wire.runtime(found[0]))
+    return found if isinstance(found, HttpResponse) else JsonResponse(wire.runtime(*found))
 
 
 def _find(request: HttpRequest, owner: str, name: str) -> tuple[Space, User | AnonymousUser] | HttpResponse:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from django.conf import settings
+from django.contrib.auth.models import AnonymousUser
 
 from apps.accounts.models import AccessToken, User
 from apps.repos import store
@@ -13,6 +14,7 @@ from apps.spaces import plans
 from apps.spaces.card import CardError, parse
 from apps.spaces.models import Space
 from apps.spaces.runs import run_facts
+from apps.spaces.selectors import can_use, owns
 from apps.spaces.units import size
 
 NEVER = -1
@@ -31,8 +33,10 @@ def client_host(space: Space) -> str:
     return space.url.rstrip("/")
 
 
-def runtime(space: Space) -> dict[str, Any]:
-    """`SpaceRuntime`. What runs may still have the hardware of its start."""
+def runtime(space: Space, user: User | AnonymousUser) -> dict[str, Any]:
+    """`SpaceRuntime`, as `user` may know it: a crash's message holds the log's last lines, which are not for visitors.
+    What runs may still have the hardware of its start."""
+    told = owns(user, space) or (user.is_authenticated and user.can_moderate)
     plan, run = plans.plan_of(space), run_facts(space)
     current = run.given.get("plan", plan.slug) if run.is_running else plan.slug
     return {
@@ -40,7 +44,7 @@ def runtime(space: Space) -> dict[str, Any]:
         "hardware": {"current": current, "requested": plan.slug},
         "storage": size(plan.storage_bytes) if plan.storage_bytes else None,
         "gcTimeout": plans.sleep_seconds(space, plan) or NEVER,
-        "errorMessage": space.stage_message or None,
+        "errorMessage": (space.stage_message if told else "") or None,
         "replicas": {"requested": plan.replicas, "current": run.replicas},
         "devMode": False,
         "domains": [{"domain": space.host, "stage": "READY"}],
@@ -49,15 +53,16 @@ def runtime(space: Space) -> dict[str, Any]:
 
 
 def space_info(
-    space: Space, revision: str | None, *, with_sizes: bool = False, with_files: bool = True
+    space: Space, revision: str | None, user: User | AnonymousUser, *, with_sizes: bool = False
 ) -> dict[str, Any]:
-    """`SpaceInfo` at a revision, of main when None. Without files nothing is said of the repository either.
+    """`SpaceInfo` at a revision, of main when None, for `user`, who is told nothing of a repository that is behind a
+    password.
 
     Raises:
         apps.repos.store.NotFound: there is no such revision.
     """
     sha = None
-    if with_files:
+    if can_use(user, space):
         sha = store.resolve(space.repository, revision) if revision else store.head(space.repository)
     card: dict[str, Any] = {}
     siblings: list[dict[str, Any]] = []
@@ -84,7 +89,7 @@ def space_info(
         "tags": [space.sdk, *card.get("tags", [])],
         "cardData": card,
         "siblings": siblings,
-        "runtime": runtime(space),
+        "runtime": runtime(space, user),
         "models": [],
         "datasets": [],
     }

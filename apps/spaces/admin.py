@@ -164,7 +164,7 @@ class SpaceAdmin(ReadOnlyAdmin):
         return ModelAdmin.has_change_permission(self, request, obj)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Space | None = None) -> list[str]:
-        return [field.name for field in Space._meta.fields if field.name not in ("id", "plan")]
+        return [field.name for field in Space._meta.fields if field.name not in ("id", "plan", "password")]
 
     def get_form(self, request: HttpRequest, obj: Space | None = None, change: bool = False, **options: Any) -> Any:
         return super().get_form(request, obj, change, form=AssignPlanForm, **options)

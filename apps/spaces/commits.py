@@ -94,6 +94,14 @@ def _show_card(space: Space, card: cards.Card) -> None:
         space.disable_embedding = card.disable_embedding
 
 
+def forbids_embedding(space: Space) -> bool:
+    """Whether the card at the tip of main keeps the Space out of other sites' pages, whatever its settings say."""
+    try:
+        return cards.parse(readme(space)).disable_embedding is True
+    except cards.CardError:
+        return False
+
+
 def readme(space: Space, revision: str = "main") -> str:
     """README.md's text at a revision; empty when there is none."""
     try:

@@ -22,7 +22,7 @@ from django.http.request import validate_host
 from django.utils import timezone
 
 from apps.spaces import events
-from apps.spaces.hostnames import ascii_host
+from apps.spaces.hostnames import LABEL, ascii_host
 from apps.spaces.models import Domain, Space
 
 log = structlog.get_logger(__name__)
@@ -192,6 +192,8 @@ def is_served(name: str) -> bool:
 
     Any such label, whether there is a Space or not: who asks for a certificate must not learn of private ones.
     """
+    if not all(LABEL.fullmatch(label) for label in name.split(".")):
+        return False
     label, _, domain = name.partition(".")
     if domain == settings.PORTICO_SPACES_DOMAIN:
         return bool(label)

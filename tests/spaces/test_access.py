@@ -179,8 +179,11 @@ def test_an_owner_names_the_sites_that_may_show_it(ada: User, space: Space) -> N
 def test_the_card_still_forbids_it(ada: User, space: Space) -> None:
     set_embedding(space, disabled=False, sites="https://blog.example.org")
     commit_files(space, [Add("README.md", b"---\ndisable_embedding: true\n---\n")], user=ada, message="x")
-    space.refresh_from_db()
-    assert space.disable_embedding
+    for wanted in ("everywhere", "sites"):
+        fields = {"do": "embedding", "embedding": wanted, "sites": "https://blog.example.org"}
+        page = signed_in(ada).post("/spaces/ada/demo/settings", fields, follow=True).content.decode()
+        space.refresh_from_db()
+        assert space.disable_embedding and "README.md says" in page
 
 
 def test_invited_people_see_it_and_change_nothing(filled: Space, ada: User, eve: User) -> None:
@@ -251,3 +254,24 @@ def test_an_owner_chooses_whether_the_app_is_told_who_asks(ada: User, eve: User,
         signed_in(ada).post(address, fields)
         space.refresh_from_db()
         assert space.tells_username is told
+
+
+def test_staff_are_not_shown_the_hash_either(space: Space) -> None:
+    set_password(space, WORD)
+    root = signed_in(User.objects.create_superuser("root", "root@example.org", "a-good-long-password"))
+    page = root.get(f"/admin/spaces/space/{space.pk}/change/")
+    assert page.status_code == 200 and space.password not in html.unescape(page.content.decode())
+
+
+def test_the_hubs_api_tells_a_crashs_log_to_its_owner_alone(space: Space, ada: User, eve: User) -> None:
+    Space.objects.filter(pk=space.pk).update(stage="RUNTIME_ERROR", stage_message="KeyError: 'the secret'")
+    for address in ("/api/spaces/ada/demo", "/api/spaces/ada/demo/runtime"):
+        for client, told in ((Client(), False), (signed_in(eve), False), (signed_in(ada), True)):
+            answer = client.get(address)
+            assert answer.status_code == 200 and (b"the secret" in answer.content) is told
+
+
+def test_a_nul_is_no_error_of_the_portal(ada: User, space: Space) -> None:
+    for act in ("invite", "uninvite", "add-domain", "check-domain", "remove-domain", "revoke-link", "embedding"):
+        fields = {"do": act, "username": "e\0ve", "name": "a\0.example.org", "link": "\0", "embedding": "\0"}
+        assert signed_in(ada).post("/spaces/ada/demo/settings", fields).status_code == 302

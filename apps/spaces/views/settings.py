@@ -11,6 +11,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods
 
 from apps.spaces import plans, services
+from apps.spaces.commits import forbids_embedding
 from apps.spaces.domains import add_domain, check_domain, count_check, remove_domain
 from apps.spaces.drawn import drawn_facts
 from apps.spaces.forms import EMBEDDING_WORDS, VISIBILITY_WORDS, VariableForm, choices, messages_of
@@ -116,6 +117,11 @@ def _slug(space: Space) -> str:
     return Space.objects.select_related("owner").get(pk=space.pk).slug
 
 
+def _text(request: HttpRequest, name: str) -> str:
+    """A short field, without NUL, which PostgreSQL takes in no text."""
+    return request.POST.get(name, "")[:300].replace("\0", "")
+
+
 def _rename(request: HttpRequest, space: Space) -> str:
     services.rename_space(space, request.POST.get("name", "").strip()[:200])
     return f"It is called {space.slug} now, and lives at {space.url}."
@@ -147,22 +153,22 @@ def _revoke_link(request: HttpRequest, space: Space) -> str:
 
 
 def _invite(request: HttpRequest, space: Space) -> str:
-    user = invite(space, request.POST.get("username", ""))
+    user = invite(space, _text(request, "username"))
     return f"{user.username} can see the Space now, and finds it on their own page."
 
 
 def _uninvite(request: HttpRequest, space: Space) -> str:
-    uninvite(space, request.POST.get("username", ""))
+    uninvite(space, _text(request, "username"))
     return "Taken back. What they had open has ended."
 
 
 def _add_domain(request: HttpRequest, space: Space) -> str:
-    domain = add_domain(space, request.POST.get("name", "")[:300])
+    domain = add_domain(space, _text(request, "name"))
     return f"{domain.name} is listed. Set the record below, then check it."
 
 
 def _check_domain(request: HttpRequest, space: Space) -> str:
-    domain = space.domains.filter(name=request.POST.get("name", "")[:300]).first()
+    domain = space.domains.filter(name=_text(request, "name")).first()
     if domain is None:
         raise ValidationError("There is no such domain.")
     count_check(space)
@@ -171,7 +177,7 @@ def _check_domain(request: HttpRequest, space: Space) -> str:
 
 
 def _remove_domain(request: HttpRequest, space: Space) -> str:
-    remove_domain(space, request.POST.get("name", "")[:300])
+    remove_domain(space, _text(request, "name"))
     return "Removed. The Space is not served there any more."
 
 
@@ -211,6 +217,8 @@ def _embedding(request: HttpRequest, space: Space) -> str:
     wanted, sites = request.POST.get("embedding", ""), request.POST.get("sites", "")
     if wanted not in EMBEDDING_WORDS:
         raise ValidationError("Choose where it may be shown.")
+    if wanted != "nowhere" and forbids_embedding(space):
+        raise ValidationError("README.md says disable_embedding: true. Take that out first.")
     if wanted == "sites" and not sites.strip():
         raise ValidationError("Name the sites that may show it.")
     services.set_embedding(space, disabled=wanted == "nowhere", sites=sites if wanted == "sites" else "")
