@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import shlex
 from typing import Any
 
@@ -79,6 +80,7 @@ def test_the_page_says_what_can_be_called(client: Client, space: Space) -> None:
         assert text in html
     assert f"{settings.PORTICO_URL}/run/ada/hello/gradio_api/mcp/" in html
     assert "HF_TOKEN" not in html and "api-token" not in html
+    assert re.findall(r'<label for="(endpoint-1-\d)"', html) == ["endpoint-1-1", "endpoint-1-2"]
     assert html.count("data-try") == 3, "a function without a name has no address, nor a name with a slash"
 
 
