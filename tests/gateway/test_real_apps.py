@@ -61,7 +61,7 @@ import streamlit as st
 st.title("Counted: " + str(st.session_state.setdefault("n", 7)))
 """
 PROGRAM = """
-import json, sys, time
+import json, os, sys, time
 from gradio_client import Client, handle_file
 client = Client(sys.argv[1], token=sys.argv[2] or None, verbose=False)
 counting = client.submit(4, api_name="/count")
@@ -75,7 +75,8 @@ print(json.dumps({
     "src": client.src, "root": client.config["root"], "greet": client.predict("Bob", api_name="/greet"),
     "count": counting.outputs(), "shout": open(said).read(),
     "progress": [progress[0].progress, progress[0].desc], "sift": sifting.result(timeout=30),
-}))
+}), flush=True)
+os._exit(0)  # on a busy machine the client may have opened one more stream, for nothing, and would wait for its end
 """
 RERUN = b"\x5a\x00"
 """Streamlit's BackMsg with an empty `rerun_script`: what its page sends first."""
