@@ -20,13 +20,18 @@ TELL_THEIR_HEIGHT = {SDK.GRADIO, SDK.STREAMLIT}
 
 @dataclass(frozen=True)
 class Snippets:
-    """What "Embed this Space" offers. The two pieces of HTML are empty where they would show nothing."""
+    """What "Embed this Space" offers. The pieces of HTML are empty where they would show nothing; so are the parts of
+    the element's, by which the page writes it anew with other attributes."""
 
     address: str
-    iframe: str
-    element: str
-    badge: str
-    embeddable: bool
+    iframe: str = ""
+    element: str = ""
+    badge: str = ""
+    embeddable: bool = False
+    script: str = ""
+    title: str = ""
+    height: str = ""
+    allow: str = ASKED
 
 
 def title_of(space: Space) -> str:
@@ -51,10 +56,12 @@ def snippets(space: Space) -> Snippets:
         space: with its `owner` loaded.
     """
     if not is_embeddable(space):
-        return Snippets(address=space.url, iframe="", element="", badge="", embeddable=False)
+        return Snippets(address=space.url)
     title, url = escape(title_of(space)), escape(space.url)
     page = f"{settings.PORTICO_URL}{space.get_absolute_url()}"
-    height = "" if space.sdk in TELL_THEIR_HEIGHT else f' height="{FRAME_PIXELS}px"'
+    script = f"{settings.PORTICO_URL}/embed/gradio.js"
+    pixels = "" if space.sdk in TELL_THEIR_HEIGHT else f"{FRAME_PIXELS}px"
+    height = f' height="{pixels}"' if pixels else ""
     return Snippets(
         address=space.url,
         iframe=(
@@ -62,13 +69,16 @@ def snippets(space: Space) -> Snippets:
             f' loading="lazy" allow="{ASKED}; {ALWAYS}"></iframe>'
         ),
         element=(
-            f'<script type="module" src="{escape(settings.PORTICO_URL)}/embed/gradio.js"></script>\n'
+            f'<script type="module" src="{escape(script)}"></script>\n'
             f'<gradio-app space="{escape(space.slug)}"{height} allow="{ASKED}">\n'
             f'  <a href="{url}">{title}</a>\n'
             "</gradio-app>"
         ),
         badge=f"[![Open in Portico]({settings.PORTICO_URL}/embed/badge.svg)]({page})",
         embeddable=True,
+        script=script,
+        title=title_of(space),
+        height=pixels,
     )
 
 

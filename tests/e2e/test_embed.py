@@ -135,6 +135,29 @@ def test_the_open_dropdown_is_accessible_and_fits(
     assert [v for v in violations(page) if "embed" in v] == []
 
 
+def test_the_element_is_configured_with_a_preview_beside_it(
+    page: Page, portal: RunningPortal, greeter: str, blog: Blog
+) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=portal.url)
+    plain = snippet(page, portal, "ada/greeter", "Web component")
+    page.get_by_text("Change how it looks").click()
+    predict(page.get_by_label("Preview").frame_locator("iframe"))
+    page.get_by_label("Colours").select_option("Dark")
+    page.get_by_label("Height at first").fill("420")
+    page.get_by_label("A border").uncheck()
+    page.get_by_label("Load at once").check()
+    shown = page.get_by_label("Preview").locator("gradio-app")
+    for name, value in (("theme_mode", "dark"), ("initial_height", "420px"), ("container", "false"), ("eager", "true")):
+        expect(shown).to_have_attribute(name, value)
+    page.get_by_role("button", name="Copy: Web component").click()
+    expect(page.get_by_text("Copied to the clipboard.").first).to_be_attached()
+    copied = str(page.evaluate("navigator.clipboard.readText()"))
+    wanted = ' theme_mode="dark" initial_height="420px" container="false" eager="true" allow='
+    assert copied == plain.replace(" allow=", wanted)
+    page.goto(blog.publish(copied))
+    predict(page.frame_locator("gradio-app iframe"))
+
+
 # The snippets, in the blog
 
 
