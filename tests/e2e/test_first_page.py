@@ -87,9 +87,8 @@ class Seen:
             self.drawn.append(response.url)
 
 
-@pytest.mark.parametrize("color_scheme", ["light", "dark"])
-def test_a_sleeping_page_is_drawn_and_then_works(portal: RunningPortal, page: Page, color_scheme: str) -> None:
-    page.emulate_media(color_scheme="dark" if color_scheme == "dark" else "light")
+def test_a_sleeping_page_is_drawn_and_then_works(portal: RunningPortal, page: Page) -> None:
+    page.emulate_media(color_scheme="dark")
     address = deployed(portal, "multipage")
     assert taken(portal, "multipage")[1:] == ("", True)
     put_to_sleep(portal, "multipage")
@@ -110,7 +109,7 @@ def test_a_sleeping_page_is_drawn_and_then_works(portal: RunningPortal, page: Pa
     expect(page.get_by_label("Miles")).to_have_value("62.137")
 
 
-@pytest.mark.parametrize("demo", ["custom_look", "file_exchange", "dynamic_render", "plot_wave", "blocks_state"])
+@pytest.mark.parametrize("demo", ["custom_look", "file_exchange"])
 def test_what_is_drawn_is_what_the_worker_answers(portal: RunningPortal, demo: str) -> None:
     name = demo.replace("_", "-")
     host = deployed(portal, demo).split("/")[2]

@@ -469,6 +469,7 @@ HEADERS = {
 EXPECTED = {
     "content-type", "content-length", "date", "x-content-type-options", "content-security-policy", "connection",
     "cross-origin-resource-policy", "referrer-policy", "content-disposition", "keep-alive", "transfer-encoding",
+    "x-request-id",
 }  # fmt: skip
 
 
