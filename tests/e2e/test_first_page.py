@@ -109,7 +109,7 @@ def test_a_sleeping_page_is_drawn_and_then_works(portal: RunningPortal, page: Pa
     expect(page.get_by_label("Miles")).to_have_value("62.137")
 
 
-@pytest.mark.parametrize("demo", ["custom_look", "file_exchange"])
+@pytest.mark.parametrize("demo", ["custom_look"])
 def test_what_is_drawn_is_what_the_worker_answers(portal: RunningPortal, demo: str) -> None:
     name = demo.replace("_", "-")
     host = deployed(portal, demo).split("/")[2]

@@ -86,21 +86,17 @@ def run(argv: list[str], token: str, folder: Path = ROOT, text: str | None = Non
     return done.stdout
 
 
-@pytest.mark.parametrize("name", ["open", "closed"])
-def test_each_python_snippet_answers(portal: RunningPortal, token: str, name: str) -> None:
-    greet, ping = shown(portal, name, "python")
-    used = token if name == "closed" else ""
-    assert run([sys.executable, "-c", greet], used).splitlines()[-1].startswith("Hello Hello!!!")
-    assert run([sys.executable, "-c", ping], used).splitlines()[-1] == "pong"
+def test_each_python_snippet_answers(portal: RunningPortal, token: str) -> None:
+    greet, ping = shown(portal, "closed", "python")
+    assert run([sys.executable, "-c", greet], token).splitlines()[-1].startswith("Hello Hello!!!")
+    assert run([sys.executable, "-c", ping], token).splitlines()[-1] == "pong"
 
 
-@pytest.mark.parametrize("name", ["open", "closed"])
-def test_each_javascript_snippet_answers(portal: RunningPortal, token: str, name: str) -> None:
-    greet, ping = shown(portal, name, "javascript")
-    used = token if name == "closed" else ""
+def test_each_javascript_snippet_answers(portal: RunningPortal, token: str) -> None:
+    greet, ping = shown(portal, "closed", "javascript")
     argv = ["node", "--input-type=module", "-"]
-    assert "Hello Hello!!!" in run(argv, used, CLIENTS, greet)
-    assert "pong" in run(argv, used, CLIENTS, ping)
+    assert "Hello Hello!!!" in run(argv, token, CLIENTS, greet)
+    assert "pong" in run(argv, token, CLIENTS, ping)
 
 
 @pytest.mark.parametrize("name", ["open", "closed"])

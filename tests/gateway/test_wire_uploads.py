@@ -24,8 +24,7 @@ def wire(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         assert "Traceback" not in (folder / "stderr").read_text()
 
 
-@pytest.mark.parametrize("prefix", ["", "/run/ada/wire"])
-@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize(("prefix", "chunked"), [("", True), ("/run/ada/wire", False)])
 def test_an_upload_of_64_mib_takes_no_memory(wire: Wire, prefix: str, chunked: bool) -> None:
     wire.app.requests.clear()
     wire.app.answers["x"] = [b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"]
