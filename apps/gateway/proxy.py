@@ -118,8 +118,8 @@ async def proxy_http(
     has_body = request.expects_body
     chunked = has_body and b"content-length" not in request.first
     head = _head(request, upstream_headers(request, route, drop), chunked=chunked)
-    attempts, is_repeated = max(2, len(pool.peers) + 1), False
-    for attempt in range(1, attempts + 1):
+    attempts = Attempts(pool)
+    while True:
         pool.begin()
         try:
             # Where there are other workers, what one broke off at is not given to them: so it must have got it.
@@ -141,8 +141,7 @@ async def proxy_http(
             if answer.started:
                 raise BrokenAnswer(str(error)) from error
             gone = give_up(error, workers, route, pool)
-            is_last = attempt == attempts or is_repeated
-            is_repeated = not _never_arrived(error)
+            is_last = attempts.is_last(error)
             if is_last and isinstance(error, AgentUnavailable):
                 raise
             if is_last or not _may_repeat(error, request, body):
@@ -186,6 +185,26 @@ class Patience:
 
     def cancel(self) -> None:
         self._timer.cancel()
+
+
+class Attempts:
+    """Counts how often something is tried: twice, or once at each of the Space's workers and at one that is asked for
+    anew, while nothing listens at them. After an error by which it may have arrived only once more.
+
+    Args:
+        pool: the first worker.
+    """
+
+    def __init__(self, pool: Pool) -> None:
+        self._left = max(2, len(pool.peers) + 1)
+        self._has_arrived = False
+
+    def is_last(self, error: Exception) -> bool:
+        """Whether what ended with this error is not to be tried again."""
+        self._left -= 1
+        is_last = self._left == 0 or self._has_arrived
+        self._has_arrived = not _never_arrived(error)
+        return is_last
 
 
 def give_up(error: Exception, workers: Workers, route: Route, pool: Pool) -> bool:

@@ -17,7 +17,7 @@ from multidict import CIMultiDict
 from apps.gateway import affinity
 from apps.gateway.breaker import Breaker
 from apps.gateway.observe import Outcome
-from apps.gateway.proxy import give_up, upstream_headers, upstream_url
+from apps.gateway.proxy import Attempts, give_up, upstream_headers, upstream_url
 from apps.gateway.requests import Request
 from apps.gateway.routes import Route
 from apps.gateway.workers import NoSocket, Pool, Workers
@@ -83,8 +83,8 @@ async def proxy_websocket(
     headers = CIMultiDict(
         (name.decode("latin-1"), value.decode("latin-1")) for name, value in upstream_headers(request, route, drop)
     )
-    attempts = max(2, len(pool.peers) + 1)
-    for attempt in range(1, attempts + 1):
+    attempts = Attempts(pool)
+    while True:
         pool.begin()
         try:
             async with asyncio.timeout(HANDSHAKE_SECONDS):
@@ -114,7 +114,7 @@ async def proxy_websocket(
             return
         except (aiohttp.ClientError, NoSocket, AgentUnavailable) as error:
             gone = give_up(error, workers, route, pool)
-            if attempt == attempts:
+            if attempts.is_last(error):
                 traffic.outcome = Outcome.BROKEN
                 if not isinstance(error, AgentUnavailable):
                     breaker.failed(route)

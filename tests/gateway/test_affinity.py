@@ -17,6 +17,7 @@ from apps.builds.models import Deployment
 from apps.gateway import affinity
 from apps.gateway.asgi import current
 from apps.gateway.headers import WORKER_COOKIE
+from apps.gateway.websockets import TRY_AGAIN
 from apps.runtime.client import RunningWorker
 from apps.spaces.models import Space
 from tests.gateway.asgi_client import Exchange, ask, begin, get, websocket
@@ -221,6 +222,14 @@ async def test_what_ends_a_worker_is_not_given_to_another(replicas: Replicas) ->
     assert (await get(replicas.space.host, "/end")).status == 502
     assert replicas.vanished == [mine], "nothing listened any more when it was tried again"
     assert await replicas.who() != mine
+
+
+async def test_a_handshake_that_ends_a_worker_is_not_given_to_another(replicas: Replicas) -> None:
+    mine = await replicas.who()
+    socket = websocket(replicas.space.host, "/end")
+    said = await socket.hear()
+    assert (said["type"], said["code"]) == ("websocket.close", TRY_AGAIN)
+    assert replicas.vanished == [mine]
 
 
 async def test_what_a_worker_broke_off_at_is_not_given_to_another(replicas: Replicas) -> None:
