@@ -44,7 +44,18 @@ class NoSocket(OSError):
     """The agent could not make a socket in the worker: it is gone."""
 
 
-_handed: ContextVar[socket.socket] = ContextVar("handed")
+class BrokenOff(OSError):
+    """aiohttp asks for a second socket by itself when the worker has broken off what it had got by the first."""
+
+
+_handed: ContextVar[list[socket.socket]] = ContextVar("handed")
+
+
+def _hand(address: object) -> socket.socket:
+    """The socket of this handshake, once."""
+    if not (handed := _handed.get()):
+        raise BrokenOff("the app broke off")
+    return handed.pop()
 
 
 class Pool:
@@ -123,16 +134,21 @@ class Pool:
         """
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, force_close=True, socket_factory=lambda _: _handed.get()),
+                connector=aiohttp.TCPConnector(limit=0, force_close=True, socket_factory=_hand),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
                 skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
                 trust_env=False,
             )
         made = await self._socket()
-        token = _handed.set(made)
+        token = _handed.set([made])
         try:
             return await self._session.ws_connect(url, **options)
+        except aiohttp.ClientConnectorError as error:
+            made.close()
+            if isinstance(error.os_error, BrokenOff):
+                raise aiohttp.ServerDisconnectedError from error
+            raise
         except BaseException:
             made.close()
             raise
