@@ -37,7 +37,7 @@ from twisted.internet.endpoints import serverFromString
 from twisted.logger import globalLogBeginner
 from twisted.web.http import HTTPChannel
 
-from apps.gateway.asgi import ABORT, shut_down
+from apps.gateway.asgi import ABORT, shut_down, start
 from portal.bounds import (
     BACKLOG,
     LINGER_SECONDS,
@@ -258,6 +258,7 @@ class Server(daphne.server.Server):
             maxMessagePayloadSize=self.websocket_max_message_size,
             maxFramePayloadSize=self.websocket_max_frame_size,
         )
+        reactor.callLater(0, start)
         globalLogBeginner.beginLoggingTo([lambda _: None], redirectStandardIO=False, discardBuffer=True)
         reactor.callLater(1, self.application_checker)
         reactor.callLater(2, self.timeout_checker)

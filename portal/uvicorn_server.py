@@ -24,7 +24,7 @@ from asgiref.typing import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from apps.gateway.asgi import shut_down
+from apps.gateway.asgi import shut_down, start
 from apps.gateway.proxy import BrokenAnswer
 from portal.bounds import (
     BACKLOG,
@@ -201,6 +201,10 @@ class Server(uvicorn.Server):
 
     def _end(self) -> None:
         self.should_exit = True
+
+    async def startup(self, sockets: Any = None) -> None:
+        await super().startup(sockets)
+        start()
 
     async def shutdown(self, sockets: Any = None) -> None:
         for listener in self.servers:

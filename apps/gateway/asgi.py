@@ -35,6 +35,7 @@ from apps.gateway.requests import Request, is_for_gateway, is_web_origin, new_re
 from apps.gateway.routes import Route, Routes
 from apps.gateway.snapshots import Snapshots
 from apps.gateway.static import serve_static
+from apps.gateway.takes import Taker
 from apps.gateway.usage import Usage
 from apps.gateway.watch import Watch
 from apps.gateway.websockets import GOING_AWAY, POLICY, TRY_AGAIN, Traffic, close, proxy_websocket
@@ -42,7 +43,7 @@ from apps.gateway.workers import WAKE_SECONDS, Pool, TooManyWaiting, Workers
 from apps.runtime.client import AgentUnavailable, StartRefused
 from apps.spaces.models import SDK, Stage
 
-__all__ = ["gateway", "is_for_gateway", "shut_down"]
+__all__ = ["gateway", "is_for_gateway", "shut_down", "start"]
 
 log = structlog.get_logger(__name__)
 
@@ -95,7 +96,8 @@ class Gateway:
         self.recorder = Recorder(loop, (self.metrics, self.usage))
         self.limits = Limits(self.exchanges)
         jobs = (self.metrics.keep_written, self.limits.keep_settled, self.usage.keep_kept)
-        self.watch = Watch(self.routes, self.workers, self.rights, self.exchanges, jobs)
+        self.taker = Taker()
+        self.watch = Watch(self.routes, self.workers, self.rights, self.exchanges, taker=self.taker, jobs=jobs)
 
     def _woke(self, route: Route) -> None:
         self.metrics.count("wakes", route.slug)
@@ -482,6 +484,7 @@ class Gateway:
 
     async def close(self) -> None:
         await self.watch.stop()
+        await self.taker.close()
         await self.recorder.close()
         with suppress(DatabaseError):
             await self.usage.keep()
@@ -583,6 +586,11 @@ async def gateway(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCall
         await current().http(scope, receive, send)
     elif scope["type"] == "websocket":
         await current().websocket(scope, receive, send)
+
+
+def start() -> None:
+    """Begin the running loop's background tasks, as the first request does: what is said meanwhile is heard."""
+    current().watch.start()
 
 
 async def shut_down() -> None:

@@ -21,6 +21,7 @@ from typing import Any
 
 import structlog
 from django.conf import settings
+from django.core.cache import cache
 from django.utils import timezone
 
 from apps.builds.models import Deployment
@@ -49,6 +50,9 @@ MAX_ANSWER_BYTES = 4 * 1024**2
 MAX_BYTES = 8 * 1024**2
 ANSWER_SECONDS = 20.0
 TAKE_SECONDS = 120.0
+CLAIM_SECONDS = 600
+"""For so long one worker's page is taken by one web process only."""
+AT_ONCE = 2
 BETWEEN_SECONDS = 1.1
 """A page that shows the time differs by then."""
 STARTS = 2
@@ -122,6 +126,7 @@ class Stranger:
 
     def __init__(self, pool: Pool, headers: h.Headers, host: str) -> None:
         self._pool, self._headers, self.host = pool, headers, host
+        self._bytes = 0
 
     async def ask(self, path: str) -> Answered:
         """Raises: UpstreamError, NoSocket: the worker did not answer. Refused: too much."""
@@ -142,8 +147,11 @@ class Stranger:
                 body = b""
                 while chunk := await connection.chunk():
                     body += chunk
+                    self._bytes += len(chunk)
                     if len(body) > MAX_ANSWER_BYTES:
                         raise Refused(f"{path} has more than {MAX_ANSWER_BYTES // 1024**2} MiB")
+                    if self._bytes > MAX_BYTES:
+                        raise Refused(f"its answers have more than {MAX_BYTES // 1024**2} MiB")
             headers = [(name.lower(), value) for name, value in connection.headers]
             return Answered(connection.status, headers, body)
         finally:
@@ -163,10 +171,14 @@ async def take(pool: Pool, environment: str, host: str) -> Taken:
     """
     hosts = (host, f"s{secrets.token_hex(12)}.invalid")
     first, second = (Stranger(pool, *both) for both in zip(STRANGERS, hosts, strict=True))
+    before: dict[str, Answered] = {}
     try:
-        config = await _config(first)
+        before[CONFIG] = await first.ask(CONFIG)
+        config = _config(before[CONFIG])
+        before[PAGE] = await first.ask(PAGE)
         paths = [PAGE, CONFIG, *_pages(config)]
-        before = {path: await first.ask(path) for path in (*paths, *ALSO)}
+        for path in (*paths[2:], *ALSO):
+            before[path] = await first.ask(path)
         await asyncio.sleep(BETWEEN_SECONDS)
         after = {path: await second.ask(path) for path in (*paths, *ALSO)}
         answers: dict[str, Kept] = {}
@@ -176,15 +188,14 @@ async def take(pool: Pool, environment: str, host: str) -> Taken:
             except Refused:
                 if path in paths:
                     raise
-        if sum(len(kept.body) for kept in answers.values()) > MAX_BYTES:
-            raise Refused(f"its answers have more than {MAX_BYTES // 1024**2} MiB")
     except Refused as refused:
-        return Taken({}, "", "", str(refused), await _has_plain_assets(first, environment))
-    return Taken(answers, first.host, shape(config), "", await _has_plain_assets(first, environment))
+        return Taken({}, "", "", str(refused), await _has_plain_assets(first, before.get(PAGE), environment))
+    plain = await _has_plain_assets(first, before[PAGE], environment)
+    return Taken(answers, first.host, shape(config), "", plain)
 
 
-async def _config(stranger: Stranger) -> dict[str, Any]:
-    answered = await stranger.ask(CONFIG)
+def _config(answered: Answered) -> dict[str, Any]:
+    """Raises: Refused: no page of Gradio's is at the root, or it asks for a login."""
     if answered.status in (401, 403):
         raise Refused("it asks for a login")
     try:
@@ -252,23 +263,23 @@ def shape(config: Mapping[str, Any]) -> str:
     return sha256(json.dumps([config.get("version"), parts, calls], sort_keys=True, default=str).encode()).hexdigest()
 
 
-async def _has_plain_assets(stranger: Stranger, environment: str) -> bool:
+async def _has_plain_assets(stranger: Stranger, page: Answered | None, environment: str) -> bool:
     """Whether Gradio's own files answer where `assets` would answer for them: one is asked for, and one that none is.
 
     An app that has put itself in their place, or Gradio elsewhere, answers something else.
     """
     try:
-        page = await stranger.ask(PAGE)
-        for name in [found.decode() for found in ASSET.findall(page.body)[:3]]:
-            parts = assets.parts_of(f"/{name}".encode())
-            known = await asyncio.to_thread(assets.read, environment, parts) if parts else None
-            if known is None or (await stranger.ask(f"/{name}")).body != known.bodies[b""]:
-                return False
-            nothing = await stranger.ask(f"/static/{secrets.token_hex(8)}.js")
-            return nothing.status in (403, 404)
+        page = page or await stranger.ask(PAGE)
+        named = ASSET.search(page.body)
+        parts = assets.parts_of(b"/" + named[1]) if named else None
+        known = await asyncio.to_thread(assets.read, environment, parts) if named and parts else None
+        if named is None or known is None:
+            return False
+        answered = await stranger.ask(f"/{named[1].decode()}")
+        nothing = await stranger.ask(f"/static/{secrets.token_hex(8)}.js")
+        return answered.body == known.bodies[b""] and nothing.status in (403, 404)
     except Refused:
         return False
-    return False
 
 
 @dataclass(frozen=True)
@@ -300,10 +311,10 @@ def _due(space_id: int) -> Due | None:
 
 
 async def take_of(space_id: int) -> bool:
-    """Take the page of a Space whose worker is ready, and keep it. False when nothing came of it: its worker is gone
-    or does not answer."""
+    """Take the page of a Space whose worker is ready, and keep it. False when nothing came of it: its worker is gone,
+    does not answer, or another process of the portal has taken its page."""
     due = await _due(space_id)
-    if due is None:
+    if due is None or not await cache.aadd(f"snapshot-of-worker:{due.worker.id}", True, CLAIM_SECONDS):
         return False
     pool = Pool(due.worker)
     try:
@@ -315,6 +326,35 @@ async def take_of(space_id: int) -> bool:
     finally:
         await pool.close()
     return await keep(space_id, due.deployment_id, due.inputs, taken)
+
+
+class Taker:
+    """Takes the pages that are due, beside what an event loop serves: a few at a time, since an app may be slow."""
+
+    def __init__(self) -> None:
+        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+
+    def due(self, space_id: int) -> None:
+        """Begin to, in a moment."""
+        if space_id not in self._tasks:
+            task = self._tasks[space_id] = asyncio.create_task(self._take(space_id))
+            task.add_done_callback(lambda _: self._tasks.pop(space_id, None))
+
+    async def _take(self, space_id: int) -> None:
+        await asyncio.sleep(SETTLE_SECONDS)
+        async with self._slots:
+            try:
+                await take_of(space_id)
+            except Exception:
+                log.exception("a snapshot could not be taken", space=space_id)
+
+    async def close(self) -> None:
+        """End what is under way; the next start of the Space makes good for it."""
+        running = list(self._tasks.values())
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
 
 
 def is_due(space: Space) -> bool:

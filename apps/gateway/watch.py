@@ -18,6 +18,7 @@ from apps.gateway import pages
 from apps.gateway.access import Rights
 from apps.gateway.exchanges import Exchanges
 from apps.gateway.routes import Route, Routes, read_routes
+from apps.gateway.takes import Taker
 from apps.gateway.workers import Workers
 from apps.runtime import client as runtime
 from apps.spaces.events import ROUTES_GROUP
@@ -50,12 +51,21 @@ class Watch:
     """The background tasks of one event loop's gateway.
 
     Args:
+        taker: told whose page is due.
         jobs: further ones, which run until they are cancelled.
     """
 
     def __init__(
-        self, routes: Routes, workers: Workers, rights: Rights, exchanges: Exchanges, jobs: Sequence[Job] = ()
+        self,
+        routes: Routes,
+        workers: Workers,
+        rights: Rights,
+        exchanges: Exchanges,
+        *,
+        taker: Taker,
+        jobs: Sequence[Job] = (),
     ) -> None:
+        self._taker = taker
         self._jobs = (self._listen, self._check, self._report, *jobs)
         self._routes, self._workers, self._rights, self._exchanges = routes, workers, rights, exchanges
         self._tasks: list[asyncio.Task[None]] = []
@@ -90,7 +100,10 @@ class Watch:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(REJOIN_SECONDS):
                         message = await layer.receive(channel)
-                        await self.changed(message["space"])
+                        if message["type"] == "snapshot.due":
+                            self._taker.due(message["space"])
+                        else:
+                            await self.changed(message["space"])
         finally:
             await layer.group_discard(ROUTES_GROUP, channel)
 

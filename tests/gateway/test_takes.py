@@ -13,7 +13,10 @@ from django.utils import timezone
 
 from apps.builds.models import Environment
 from apps.gateway import takes
+from apps.gateway.asgi import start
 from apps.gateway.models import Snapshot
+from apps.runtime.services import worker_ready
+from apps.spaces.models import Space, Stage
 from apps.spaces.variables import delete_variable, set_variable
 from tests.gateway.asgi_client import get
 from tests.gateway.conftest import deploy
@@ -231,3 +234,62 @@ async def test_a_login_keeps_the_page_back_and_not_the_files(gradio_site: Site) 
     assert found is not None and found.refusal and found.has_plain_assets
     answer = await get(gradio_site.space.host, f"/{FONT}")
     assert answer.status == 200 and f"/{FONT}" not in gradio_site.app.asked
+
+
+async def test_a_worker_that_is_ready_has_its_page_taken_by_the_gateway(
+    gradio_site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(takes, "SETTLE_SECONDS", 0.0)
+    start()
+    await asyncio.sleep(0.2)  # the listener joins its group
+    worker = await gradio_site.start()
+    await sync_to_async(Space.objects.filter(pk=gradio_site.space.pk).update)(stage=Stage.APP_STARTING)
+    assert await sync_to_async(worker_ready)(worker.pk, gradio_site.space.pk, gradio_site.port)
+    async with asyncio.timeout(10):
+        while await gradio_site.snapshot() is None:
+            await asyncio.sleep(0.02)
+
+
+async def test_one_workers_page_is_taken_once_however_many_gateways_hear_of_it(gradio_site: Site) -> None:
+    await gradio_site.start()
+    assert await takes.take_of(gradio_site.space.pk) is True
+    assert await takes.take_of(gradio_site.space.pk) is False
+    found = await gradio_site.snapshot()
+    assert found is not None and found.starts == 1, "nor is it taken for a second start"
+
+
+async def test_slow_apps_hold_up_no_more_than_a_few_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(takes, "SETTLE_SECONDS", 0.0)
+    running, most, held = 0, 0, asyncio.Event()
+
+    async def slow(space_id: int) -> bool:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await held.wait()
+        running -= 1
+        return space_id == 1
+
+    monkeypatch.setattr(takes, "take_of", slow)
+    taker = takes.Taker()
+    for space_id in (1, 2, 3, 3, 4):
+        taker.due(space_id)
+    await asyncio.sleep(0.05)
+    assert most == takes.AT_ONCE and len(taker._tasks) == 4
+    held.set()
+    await asyncio.sleep(0.05)
+    assert not taker._tasks
+    held.clear()
+    taker.due(5)
+    await asyncio.sleep(0.02)
+    await taker.close()
+    assert not taker._tasks
+
+
+async def test_an_app_of_many_large_pages_is_no_burden(gradio_site: Site) -> None:
+    """What it answers is bounded as it comes, not when all of it is here."""
+    gradio_site.app.page = "x" * (takes.MAX_ANSWER_BYTES - 1)
+    gradio_site.app.config["pages"] = [["about", "About", True]] * 20
+    found = await gradio_site.take()
+    assert found is not None and "more than 8 MiB" in found.refusal
+    assert gradio_site.app.asked.count("/about") <= 2
