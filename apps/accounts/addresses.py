@@ -17,6 +17,19 @@ def _parse(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         return None
 
 
+def network(address: str) -> str:
+    """What counts as one visitor: an IPv4 address, or an IPv6 network of 64 bits, as one subscriber gets at least
+    (RFC 6177). Empty for what is no address.
+
+    >>> network("2001:db8:1:2:3:4:5:6"), network("::ffff:192.0.2.1")
+    ('2001:db8:1:2::', '192.0.2.1')
+    """
+    parsed = _parse(address.partition("%")[0])
+    if isinstance(parsed, ipaddress.IPv6Address):
+        parsed = parsed.ipv4_mapped or ipaddress.IPv6Address(int(parsed) >> 64 << 64)
+    return str(parsed) if parsed is not None else ""
+
+
 def client_address(request: HttpRequest) -> str:
     """The client's own address, for rate limits and session lists.
 

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from heapq import nlargest
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv6Address, ip_address
 from typing import Any, Literal
 
 import structlog
@@ -25,6 +25,7 @@ from django.conf import settings
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from apps.accounts.addresses import network
 from apps.gateway.exchanges import Exchanges
 
 log = structlog.get_logger(__name__)
@@ -70,21 +71,15 @@ connections the others have open."""
 
 
 @lru_cache(MAX_KEYS)
-def network(address: str) -> str:
-    """What counts as one visitor: an IPv4 address, or an IPv6 network of 64 bits, as one subscriber gets at least
-    (RFC 6177). Empty for this machine itself, which no limit by address holds: an operator's own programs, or a front
-    proxy that `PORTICO_TRUSTED_PROXIES` does not name and whose visitors cannot be told apart."""
+def limited(address: str) -> str:
+    """The `network` that is counted. Empty for this machine itself, which no limit by address holds: an operator's own
+    programs, or a front proxy that `PORTICO_TRUSTED_PROXIES` does not name and whose visitors cannot be told apart."""
     try:
-        parsed: IPv4Address | IPv6Address = ip_address(address.partition("%")[0])
+        parsed = ip_address(address.partition("%")[0])
     except ValueError:
         return ""
-    if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped:
-        parsed = parsed.ipv4_mapped
-    if parsed.is_loopback:
-        return ""
-    if isinstance(parsed, IPv6Address):
-        return str(IPv6Address(int(parsed) >> 64 << 64))
-    return str(parsed)
+    mapped = parsed.ipv4_mapped if isinstance(parsed, IPv6Address) else None
+    return "" if (mapped or parsed).is_loopback else network(address)
 
 
 @dataclass(slots=True)
@@ -171,7 +166,7 @@ class Limits:
     def enter(self, address: str) -> float:
         """A request or websocket of this visitor begins. Returns 0 when it may go on, until `leave`; else the seconds
         after which to try again."""
-        key = network(address)
+        key = limited(address)
         if not key:
             return 0.0
         if wait := self._addresses.take(key):
@@ -184,7 +179,7 @@ class Limits:
 
     def leave(self, address: str) -> None:
         """It ended."""
-        key = network(address)
+        key = limited(address)
         if not key:
             return
         left = self._open[key] - 1

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from ipaddress import IPv6Address, ip_address, ip_network
 from urllib.parse import parse_qs
 
 from django.contrib.auth.hashers import check_password
-from django.core.cache import cache
 
+from apps.accounts.addresses import network
+from apps.accounts.attempts import count, take_back
 from apps.gateway.bodies import Body
 from apps.gateway.requests import QUERY, Request
 from apps.gateway.routes import Route, lock_of
@@ -85,38 +85,14 @@ def _read_hash(space_id: int) -> str:
     return Space.objects.filter(pk=space_id).values_list("password", flat=True).first() or ""
 
 
-def _count(key: str) -> int:
-    cache.add(key, 0, PERIOD_SECONDS)
-    try:
-        return cache.incr(key)
-    except ValueError:  # it ended in between
-        return 1
-
-
-def _uncount(key: str) -> None:
-    try:
-        cache.decr(key)
-    except ValueError:
-        return
-
-
-def _network(address: str) -> str:
-    """What attempts are counted by: an IPv6 customer has 2**64 addresses at least."""
-    try:
-        found = ip_address(address)
-    except ValueError:
-        return "unknown"
-    return str(ip_network((found, 64), strict=False)) if isinstance(found, IPv6Address) else str(found)
-
-
 def _check(space_id: int, address: str, password: str, encoded: str) -> None:
-    keys = [f"space-password:{space_id}:{_network(address)}", f"space-password:{space_id}"]
-    if _count(keys[0]) > PER_ADDRESS or _count(keys[1]) > PER_SPACE:
+    keys = [f"space-password:{space_id}:{network(address) or 'unknown'}", f"space-password:{space_id}"]
+    if count(keys[0], PERIOD_SECONDS) > PER_ADDRESS or count(keys[1], PERIOD_SECONDS) > PER_SPACE:
         raise Refused("There were too many wrong passwords. Try again in five minutes.", PERIOD_SECONDS)
     if not encoded or not check_password(password, encoded):
         raise Refused("That is not the password.")
     for key in keys:
-        _uncount(key)
+        take_back(key)
 
 
 class Passwords:

@@ -7,13 +7,13 @@ from functools import wraps
 from typing import Any, cast
 
 from django.contrib import messages
-from django.core.cache import cache
 from django.core.paginator import Paginator
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.cache import never_cache
 
 from apps.accounts.addresses import client_address
+from apps.accounts.attempts import count
 from apps.accounts.models import User
 from apps.moderation import selectors, services
 from apps.moderation.forms import ReasonForm, ReportForm
@@ -25,12 +25,7 @@ PER_PAGE = 50
 
 
 def _within_limit(request: HttpRequest) -> bool:
-    key = f"reports:{request.user.pk or client_address(request)}"
-    cache.add(key, 0, 3600)
-    try:
-        return cache.incr(key) <= REPORTS_PER_HOUR
-    except ValueError:
-        return True
+    return count(f"reports:{request.user.pk or client_address(request)}", 3600) <= REPORTS_PER_HOUR
 
 
 def report(request: HttpRequest, owner: str, name: str) -> HttpResponse:

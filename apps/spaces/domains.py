@@ -14,13 +14,13 @@ import dns.rdatatype
 import dns.resolver
 import structlog
 from django.conf import settings
-from django.core.cache import cache
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.http.request import validate_host
 from django.utils import timezone
 
+from apps.accounts.attempts import count
 from apps.spaces import events
 from apps.spaces.hostnames import LABEL, ascii_host
 from apps.spaces.models import Domain, Space
@@ -84,13 +84,7 @@ def count_check(space: Space) -> None:
     Raises:
         ValidationError: the Space's owner has asked for too many.
     """
-    key = f"domain-checks:{space.owner_id}"
-    cache.add(key, 0, CHECKS_SECONDS)
-    try:
-        count = cache.incr(key)
-    except ValueError:  # the period ended in between
-        return
-    if count > CHECKS:
+    if count(f"domain-checks:{space.owner_id}", CHECKS_SECONDS) > CHECKS:
         raise ValidationError("That were many checks. Name servers take a while anyway: try again in five minutes.")
 
 

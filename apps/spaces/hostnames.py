@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 
 import idna
+from django.conf import settings
 from django.core.exceptions import ValidationError
+from django.http.request import validate_host
 
 LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 MAX_OCTETS = 253
@@ -30,6 +32,16 @@ def ascii_host(text: str) -> str:
     if not name or len(name) > MAX_OCTETS or not all(LABEL.fullmatch(label) for label in name.split(".")):
         raise ValidationError(f"“{text[:100]}” is not the name of a host, as demo.example.org is.")
     return name
+
+
+def is_under(name: str, domain: str) -> bool:
+    return name == domain or name.endswith(f".{domain}")
+
+
+def is_own(name: str) -> bool:
+    """Whether a host's name, in lower case, is the portal's own, or under one of those: never a custom domain."""
+    own = (settings.PORTICO_PORTAL_HOST, settings.PORTICO_SPACES_DOMAIN, "localhost")
+    return any(is_under(name, domain) for domain in own) or validate_host(name, settings.ALLOWED_HOSTS)
 
 
 def read_sites(text: str) -> list[str]:

@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from apps.gateway import limits
 from apps.gateway.asgi import current
 from apps.gateway.exchanges import Exchanges
-from apps.gateway.limits import Buckets, Limits, network
+from apps.gateway.limits import Buckets, Limits, limited
 from apps.spaces.models import Space
 from tests.gateway.asgi_client import begin, get, websocket
 
@@ -44,7 +44,7 @@ def alone(settings: Any) -> None:
     ],
 )
 def test_what_counts_as_one_visitor(address: str, expected: str) -> None:
-    assert network(address) == expected
+    assert limited(address) == expected
 
 
 async def test_a_visitor_over_the_rate_is_told_when_to_come_back(space: Space, settings: Any) -> None:
