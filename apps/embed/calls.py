@@ -19,7 +19,6 @@ from apps.spaces.models import Space
 
 TOKEN = "HF_TOKEN"  # noqa: S105
 """The environment variable that the official clients read."""
-FILE_TYPE = "gradio.FileData"
 
 
 def address(space: Space) -> str:
@@ -33,14 +32,17 @@ def needs_token(space: Space) -> bool:
 
 def _file(value: object) -> str | None:
     """The path or address of a file's sample value."""
-    if (
-        not isinstance(value, dict)
-        or not isinstance(value.get("meta"), dict)
-        or value["meta"].get("_type") != FILE_TYPE
-    ):
-        return None
-    found = value.get("url") or value.get("path")
-    return found if isinstance(found, str) else None
+    match value:
+        case {"meta": {"_type": "gradio.FileData"}, **rest}:
+            found = rest.get("url") or rest.get("path")
+            return found if isinstance(found, str) else None
+    return None
+
+
+def _call_of_file(value: object) -> str | None:
+    """How both clients are given a file; None for any other value."""
+    file = _file(value)
+    return None if file is None else f"handle_file({json.dumps(file)})"
 
 
 def python(space: Space, endpoint: Endpoint) -> str:
@@ -63,14 +65,7 @@ def python(space: Space, endpoint: Endpoint) -> str:
 
 
 def _python(value: object) -> str:
-    file = _file(value)
-    return (
-        f"handle_file({json.dumps(file)})"
-        if file is not None
-        else repr(value)
-        if not isinstance(value, str)
-        else json.dumps(value)
-    )
+    return _call_of_file(value) or (json.dumps(value) if isinstance(value, str) else repr(value))
 
 
 def javascript(space: Space, endpoint: Endpoint) -> str:
@@ -92,8 +87,7 @@ def javascript(space: Space, endpoint: Endpoint) -> str:
 
 
 def _javascript(value: object) -> str:
-    file = _file(value)
-    return f"handle_file({json.dumps(file)})" if file is not None else json.dumps(value)
+    return _call_of_file(value) or json.dumps(value)
 
 
 def curl(space: Space, endpoint: Endpoint) -> str:

@@ -81,7 +81,7 @@ class Parameter(Value):
         return self.example if self.example is not None or not self.has_default else self.default
 
     @property
-    def json(self) -> str:  # type: ignore[override]
+    def sample_json(self) -> str:
         """The sample as JSON text."""
         return json.dumps(self.sample, indent=2)
 

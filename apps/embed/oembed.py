@@ -8,10 +8,9 @@ from xml.etree import ElementTree
 
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
-from django.utils.html import escape
 
 from apps.embed import previews
-from apps.embed.selectors import ALWAYS, ASKED, FRAME_PIXELS, is_embeddable, title_of
+from apps.embed.selectors import FRAME_PIXELS, frame, is_embeddable, title_of
 from apps.spaces.models import Space
 from apps.spaces.selectors import get_space, readable_by
 
@@ -72,15 +71,9 @@ def describe(space: Space, max_width: int | None, max_height: int | None) -> dic
         }  # fmt: skip
     if is_embeddable(space):
         width, height = min(FRAME_WIDTH, max_width or FRAME_WIDTH), min(FRAME_PIXELS, max_height or FRAME_PIXELS)
-        said |= {"html": _frame(space, width, height), "width": width, "height": height}
+        html = frame(space, width=str(width), height=height, style="border:0;max-width:100%")
+        said |= {"html": html, "width": width, "height": height}
     return said
-
-
-def _frame(space: Space, width: int, height: int) -> str:
-    return (
-        f'<iframe src="{escape(space.url)}" title="{escape(title_of(space))}" width="{width}" height="{height}"'
-        f' style="border:0;max-width:100%" loading="lazy" allow="{ASKED}; {ALWAYS}"></iframe>'
-    )
 
 
 def as_xml(said: dict[str, Any]) -> bytes:

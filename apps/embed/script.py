@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import brotli
 from django.conf import settings
+
+from apps.gateway.assets import BR, GZIP, compress
+from apps.gateway.headers import best_coding
 
 SOURCE = Path(settings.BASE_DIR) / "embed_js" / "gradio.js"
 
@@ -42,20 +43,13 @@ def _prepared(modified_ns: int) -> Script:
     return Script(
         digest=hashlib.sha256(body).hexdigest()[:20],
         bodies={
-            "br": brotli.compress(body),
-            "gzip": gzip.compress(body, 9, mtime=0),
+            "br": compress(body, BR, thoroughly=True),
+            "gzip": compress(body, GZIP),
             "identity": body,
         },
     )
 
 
 def best_encoding(accepted: str) -> str:
-    """Choose among `br`, `gzip` and `identity` by an Accept-Encoding header (RFC 9110, section 12.5.3)."""
-    weights: dict[str, float] = {}
-    for item in accepted.lower().split(","):
-        coding, _, weight = item.strip().partition(";")
-        try:
-            weights[coding.strip()] = float(weight.strip().removeprefix("q=") or 1)
-        except ValueError:
-            weights[coding.strip()] = 0
-    return next((e for e in ("br", "gzip") if weights.get(e, weights.get("*", 0)) > 0), "identity")
+    """Choose among `br`, `gzip` and `identity` by an Accept-Encoding header."""
+    return best_coding(accepted.encode()).decode() or "identity"

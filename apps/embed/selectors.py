@@ -49,6 +49,14 @@ def is_embeddable(space: Space) -> bool:
     return not space.is_private and not space.disable_embedding
 
 
+def frame(space: Space, *, width: str, height: int, style: str = "border:0") -> str:
+    """The Space in a plain frame, as HTML."""
+    return (
+        f'<iframe src="{escape(space.url)}" title="{escape(title_of(space))}" width="{width}" height="{height}"'
+        f' style="{style}" loading="lazy" allow="{ASKED}; {ALWAYS}"></iframe>'
+    )
+
+
 def snippets(space: Space) -> Snippets:
     """Return the direct address and the HTML to paste, ready for any page on another site.
 
@@ -64,10 +72,7 @@ def snippets(space: Space) -> Snippets:
     height = f' height="{pixels}"' if pixels else ""
     return Snippets(
         address=space.url,
-        iframe=(
-            f'<iframe src="{url}" title="{title}" width="100%" height="{FRAME_PIXELS}" style="border:0"'
-            f' loading="lazy" allow="{ASKED}; {ALWAYS}"></iframe>'
-        ),
+        iframe=frame(space, width="100%", height=FRAME_PIXELS),
         element=(
             f'<script type="module" src="{escape(script)}"></script>\n'
             f'<gradio-app space="{escape(space.slug)}"{height} allow="{ASKED}">\n'

@@ -170,16 +170,14 @@ def own_cookie(name: str, value: str, seconds: int | None = None) -> bytes:
 
 def best_coding(accepted: bytes) -> bytes:
     """`br`, `gzip`, or nothing: the best of them that an `Accept-Encoding` takes (RFC 9110, section 12.5.3)."""
-    taken: set[bytes] = set()
-    refused: set[bytes] = set()
+    weights: dict[bytes, float] = {}
     for part in accepted.lower().split(b","):
         name, _, weight = part.partition(b";")
-        is_refused = re.fullmatch(rb"\s*q=0(\.0{0,3})?\s*", weight) is not None
-        (refused if is_refused else taken).add(name.strip())
-    for coding in (b"br", b"gzip"):
-        if coding in taken or (b"*" in taken and coding not in refused):
-            return coding
-    return b""
+        try:
+            weights[name.strip()] = float(weight.strip().removeprefix(b"q=") or 1)
+        except ValueError:
+            weights[name.strip()] = 0
+    return next((coding for coding in (b"br", b"gzip") if weights.get(coding, weights.get(b"*", 0)) > 0), b"")
 
 
 def matches(if_none_match: bytes | None, etag: bytes) -> bool:

@@ -12,12 +12,11 @@ from urllib.parse import urlsplit
 
 from asgiref.typing import HTTPScope, Scope, WebSocketScope
 from django.conf import settings
-from django.http.request import validate_host
 
 from apps.gateway import headers as h
 from apps.gateway.routes import Key
+from apps.spaces.hostnames import LABEL, is_own, is_under
 
-LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 RUN = re.compile(rb"/run/([A-Za-z0-9._-]{1,39})/([A-Za-z0-9._-]{1,96})(/.*)?", re.DOTALL)
 TARGET = re.compile(rb"/[\x21-\x7e]*")
 QUERY = re.compile(rb"[\x21-\x7e]*")
@@ -106,8 +105,7 @@ def _name(host: str) -> str:
 
 def is_space_host(host: str) -> bool:
     """Whether a Host header means something under the Spaces' domain."""
-    name, domain = _name(host).rstrip("."), settings.PORTICO_SPACES_DOMAIN
-    return name == domain or name.endswith(f".{domain}")
+    return is_under(_name(host).rstrip("."), settings.PORTICO_SPACES_DOMAIN)
 
 
 @lru_cache(maxsize=4096)
@@ -115,8 +113,7 @@ def custom_domain(host: str) -> str | None:
     """The name in a Host header that may be some Space's custom domain, None for one that cannot: the portal's own
     hosts and what is under them, addresses, and single labels."""
     name = _name(host).rstrip(".")
-    own = any(name.endswith(f".{domain}") for domain in ("localhost", settings.PORTICO_PORTAL_HOST))
-    if own or validate_host(name, settings.ALLOWED_HOSTS) or is_space_host(host):
+    if is_own(name):
         return None
     labels = name.split(".")
     possible = len(labels) > 1 and all(LABEL.fullmatch(label) for label in labels) and not labels[-1].isdigit()

@@ -17,12 +17,11 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.db.models import Q
-from django.http.request import validate_host
 from django.utils import timezone
 
 from apps.accounts.attempts import count
 from apps.spaces import events
-from apps.spaces.hostnames import LABEL, ascii_host
+from apps.spaces.hostnames import LABEL, ascii_host, is_own
 from apps.spaces.models import Domain, Space
 
 log = structlog.get_logger(__name__)
@@ -37,10 +36,6 @@ RECHECK = timedelta(days=1)
 GRACE = timedelta(days=3)
 
 
-def _is_under(name: str, domain: str) -> bool:
-    return name == domain or name.endswith(f".{domain}")
-
-
 def read_domain(text: str) -> str:
     """The name of a domain that a Space may have, in lower-case ASCII.
 
@@ -50,8 +45,7 @@ def read_domain(text: str) -> str:
     name = ascii_host(text)
     if "." not in name or name.rpartition(".")[2].isdigit() or len(name) > MAX_NAME_OCTETS:
         raise ValidationError(f"“{text[:100]}” is not a domain. Write demo.example.org.")
-    own = (settings.PORTICO_PORTAL_HOST, settings.PORTICO_SPACES_DOMAIN, "localhost")
-    if any(_is_under(name, domain) for domain in own) or validate_host(name, settings.ALLOWED_HOSTS):
+    if is_own(name):
         raise ValidationError(f"{name} belongs to the portal itself.")
     return name
 

@@ -35,6 +35,7 @@ def ascii_host(text: str) -> str:
 
 
 def is_under(name: str, domain: str) -> bool:
+    """Whether a host's name is this domain, or one under it."""
     return name == domain or name.endswith(f".{domain}")
 
 
