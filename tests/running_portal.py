@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
+import secrets
+import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -54,6 +58,9 @@ class RunningPortal:
 
     def start(self, seconds: float = 180) -> None:
         """Start it and wait until `/readyz` says so."""
+        lend_environments(self.data)
+        if COLLECTED.exists() and not (self.data / "static").exists():
+            _link(COLLECTED, self.data / "static")
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "manage.py", "portico", "up"], cwd=ROOT, env=self.environment, stdout=log, stderr=log,
@@ -73,6 +80,9 @@ class RunningPortal:
         """End it as Ctrl-C does: a terminal tells every process in the foreground."""
         if self.process is None:
             return
+        keep_environments(self.data)
+        if not COLLECTED.exists() and (self.data / "static" / ".collected").exists():
+            _link(self.data / "static", COLLECTED)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGINT)
         try:
@@ -104,7 +114,16 @@ class RunningPortal:
 
     def deploy(self, folder: Path, space: str, *options: str) -> str:
         """Deploy `folder` and return the demo's own address."""
-        return self.command("deploy", str(folder), space, *options).stdout.split()[-1]
+        lend_environments(self.data)
+        address = self.command("deploy", str(folder), space, *options).stdout.split()[-1]
+        keep_environments(self.data)
+        return address
+
+    def environments(self) -> list[Path]:
+        """The folders of the Environments that its Spaces have used."""
+        with contextlib.closing(sqlite3.connect(self.data / "portico.sqlite3")) as database:
+            keys = database.execute("SELECT key FROM builds_environment ORDER BY key")
+            return [self.data / "environments" / key for (key,) in keys]
 
     def token(self, user: str) -> str:
         return self.command("token", user).stdout.strip()
@@ -156,3 +175,50 @@ def child(portal: RunningPortal, words: str) -> int:
 def shared_uv_cache() -> Path:
     """One cache of packages for every test run of this checkout."""
     return ROOT / ".artifacts" / "uv-cache"
+
+
+BUILT = ROOT / ".artifacts" / "environments"
+"""Environments that portals of this checkout's tests have built, by their key: to compile one anew for each portal
+takes longer than most tests."""
+COLLECTED = ROOT / ".artifacts" / "static"
+"""Static files as they were last compressed; the portal looks itself whether one has changed since."""
+
+
+def lend_environments(data: Path) -> None:
+    """Give a portal what others have built; what it is just building itself is left to it."""
+    folder = data / "environments"
+    (folder / ".locks").mkdir(parents=True, exist_ok=True)
+    for built in BUILT.glob("[!.]*"):
+        if (folder / built.name).exists():
+            continue
+        with (folder / ".locks" / built.name).open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            _link(built, folder / built.name)
+
+
+def keep_environments(data: Path) -> None:
+    BUILT.mkdir(parents=True, exist_ok=True)
+    for built in (data / "environments").glob("[!.]*"):
+        if not (BUILT / built.name).exists():
+            _link(built, BUILT / built.name)
+
+
+def _link(source: Path, target: Path) -> None:
+    """The same files in another folder, which is there whole or not at all."""
+    aside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+
+    def link(file: str, to: str) -> None:
+        try:
+            os.link(file, to)
+        except OSError:  # another file system
+            shutil.copy2(file, to)
+
+    try:
+        shutil.copytree(source, aside, symlinks=True, copy_function=link)
+        with contextlib.suppress(OSError):  # the other test process was quicker
+            aside.rename(target)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)

@@ -52,7 +52,7 @@ def environment_with_gradio(portal: RunningPortal, folder: Path) -> Path:
     """An Environment with Gradio and whatever the demo's requirements name."""
     requirements = folder / "requirements.txt"
     names = requirements.read_text().split() if requirements.exists() else []
-    for environment in (portal.data / "environments").iterdir():
+    for environment in portal.environments():
         packages = next(iter(environment.glob("lib/python*/site-packages")), None)
         if packages and all((packages / name.split("=")[0].replace("-", "_")).is_dir() for name in ["gradio", *names]):
             return environment

@@ -311,7 +311,11 @@ print(re.sub(r"0x[0-9a-f]+", "", json.dumps(found)))
 
 def run_inside(portal: RunningPortal, folder: Path, program: str, *ways: str) -> list[Any]:
     """What a program says in its line of JSON, in a real Environment and with the zygote's own programs, each way."""
-    python = next((portal.data / "environments").glob("*/bin/python"))
+    python = next(
+        environment / "bin" / "python"
+        for environment in portal.environments()
+        if any(environment.glob("lib/python*/site-packages/gradio"))
+    )
     inside = ROOT / "apps" / "runtime" / "zygote" / "inside"
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "GRADIO_ANALYTICS_ENABLED": "False"}
     answers = [
