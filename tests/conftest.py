@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Playwright
 
     from tests.running_agent import RunningAgent
+    from tests.running_portal import RunningPortal
 
 DATA = Path(tempfile.mkdtemp(prefix="portico-test-"))
 atexit.register(shutil.rmtree, DATA, ignore_errors=True)
@@ -55,6 +56,21 @@ def playwright() -> Iterator[Playwright]:
 
     with sync_playwright() as started:
         yield started
+
+
+@pytest.fixture(scope="session")
+def portal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPortal]:
+    """One portal for the whole run, started as `make run` starts it, with the administrator `ADMIN`."""
+    from tests.running_portal import ADMIN, RunningPortal
+
+    with RunningPortal(tmp_path_factory.mktemp("portal"), PORTICO_ADMIN=":".join(ADMIN)) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def token(portal: RunningPortal) -> str:
+    """An access token of the administrator."""
+    return portal.token("ada")
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Self
 
 ROOT = Path(__file__).resolve().parent.parent
+ADMIN = ("ada", "correct-horse-battery")
 
 
 def free_port() -> int:

@@ -5,7 +5,7 @@ portal, directly and behind nginx.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from http.client import HTTPConnection
@@ -85,10 +85,9 @@ def deploy(portal: RunningPortal, folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def portal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPortal]:
-    with RunningPortal(tmp_path_factory.mktemp("direct"), PORTICO_ADMIN="ada:correct-horse-battery") as running:
-        deploy(running, tmp_path_factory.mktemp("demos"))
-        yield running
+def direct(portal: RunningPortal, tmp_path_factory: pytest.TempPathFactory) -> RunningPortal:
+    deploy(portal, tmp_path_factory.mktemp("demos"))
+    return portal
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +107,7 @@ def way_to(request: pytest.FixtureRequest) -> Callable[[str], Way]:
             site: Site = request.getfixturevalue("behind_nginx")
             host = PORTAL if prefix else f"ada-{name}.{SPACES}"
             return Way(site.front.origin(host), prefix, lambda *given, **o: begin(site, host, *given, **o))
-        portal: RunningPortal = request.getfixturevalue("portal")
+        portal: RunningPortal = request.getfixturevalue("direct")
         host = f"localhost:{portal.port}" if prefix else portal.host(f"ada-{name}")
 
         def ask(method: str, path: str, *, headers: dict[str, str] | None = None, body: bytes | None = None) -> Answer:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect
 
-from tests.running_portal import RunningPortal
+from tests.running_portal import ADMIN, RunningPortal
 
 CHROMIUM_ARGUMENTS = [
     "--no-sandbox",
@@ -20,15 +20,7 @@ CHROMIUM_ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-ADMIN = ("ada", "correct-horse-battery")
 expect.set_options(timeout=20_000)  # the machine may be busy
-
-
-@pytest.fixture(scope="session")
-def portal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPortal]:
-    """One portal for the whole run, started as `make run` starts it, with the administrator `ADMIN`."""
-    with RunningPortal(tmp_path_factory.mktemp("portal"), PORTICO_ADMIN=":".join(ADMIN)) as running:
-        yield running
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,6 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -63,28 +62,21 @@ with gr.Blocks() as demo:
     gr.Button().click(sift, None, gr.Textbox(), api_name="sift")
     gr.Button().click(told.set, api_name="told")
     gr.Button().click(endless, None, gr.Textbox(), api_name="endless")
-    gr.Button().click(lambda: ended.wait(5), None, gr.Checkbox(), api_name="ended")
+    gr.Button().click(lambda: ended.wait(2), None, gr.Checkbox(), api_name="ended")
     gr.Button().click(fails, None, gr.Textbox(), api_name="fails")
 demo.launch()
 """
 ADDRESSES = ["host", "path"]
 
 
-@pytest.fixture(scope="module")
-def portal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPortal]:
-    """With one demo as two Spaces, a public one and a private one."""
+@pytest.fixture(scope="module", autouse=True)
+def spaces(portal: RunningPortal, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """One demo as two Spaces, a public one and a private one."""
     folder = tmp_path_factory.mktemp("demo")
     (folder / "app.py").write_text(DEMO)
     (folder / "README.md").write_text("---\nsdk: gradio\napp_file: app.py\n---\n")
-    with RunningPortal(tmp_path_factory.mktemp("real"), PORTICO_ADMIN="ada:correct-horse-battery") as running:
-        running.deploy(folder, "ada/open")
-        running.deploy(folder, "ada/closed", "--private")
-        yield running
-
-
-@pytest.fixture(scope="module")
-def token(portal: RunningPortal) -> str:
-    return portal.token("ada")
+    portal.deploy(folder, "ada/open")
+    portal.deploy(folder, "ada/closed", "--private")
 
 
 @pytest.fixture

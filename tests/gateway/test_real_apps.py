@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
 from contextlib import closing
 from http.client import HTTPConnection
 from pathlib import Path
@@ -93,11 +92,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture(scope="module")
-def portal(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Iterator[RunningPortal]:
-    with RunningPortal(tmp_path_factory.mktemp("real"), PORTICO_ADMIN="ada:correct-horse-battery") as running:
-        running.deploy(folder / "gradio", "ada/talk")
-        yield running
+@pytest.fixture(scope="module", autouse=True)
+def talk(portal: RunningPortal, folder: Path) -> None:
+    portal.deploy(folder / "gradio", "ada/talk")
 
 
 def as_program(portal: RunningPortal, source: str, folder: Path, token: str = "") -> dict[str, Any]:
