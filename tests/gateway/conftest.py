@@ -17,7 +17,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from aiohttp import web
+from aiohttp.test_utils import TestServer
 from asgiref.sync import sync_to_async
 from django.conf import settings
 
@@ -99,13 +99,11 @@ async def agent(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[StandInAgent]:
 async def upstream() -> AsyncIterator[tuple[int, dict[str, Any]]]:
     """A server with the habits of many apps: its port, and what it has seen."""
     seen: dict[str, Any] = {}
-    runner = web.AppRunner(make_app(seen), handler_cancellation=True, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    assert site._server is not None
-    yield site._server.sockets[0].getsockname()[1], seen  # type: ignore[attr-defined]
-    await runner.cleanup()
+    server = TestServer(make_app(seen))
+    await server.start_server(shutdown_timeout=0.1)
+    assert server.port is not None
+    yield server.port, seen
+    await server.close()
 
 
 MakeSpace = Callable[..., Space]
@@ -180,12 +178,9 @@ async def gradio_site(
         return make_space(deployment_environment=environment)
 
     space, app = await make(), GradioLike()
-    runner = web.AppRunner(app.app(), shutdown_timeout=0.1)
-    await runner.setup()
-    tcp = web.TCPSite(runner, "127.0.0.1", 0)
-    await tcp.start()
-    assert tcp._server is not None
-    port = tcp._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]
-    agent.ports[space.pk] = port
-    yield Site(space, agent, app, port)
-    await runner.cleanup()
+    server = TestServer(app.app())
+    await server.start_server(shutdown_timeout=0.1)
+    assert server.port is not None
+    agent.ports[space.pk] = server.port
+    yield Site(space, agent, app, server.port)
+    await server.close()

@@ -70,8 +70,7 @@ class Replicas:
         await runner.setup()
         self.sites[number] = site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
-        assert site._server is not None
-        port = site._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]
+        port = runner.addresses[0][1]
         worker = RunningWorker(uuid4(), port, "local", self.deployment_id)
         self.workers[number], self.agent.workers[worker.id] = worker, port
         await self.tell()

@@ -111,7 +111,7 @@ def test_nothing_stays_open_whatever_happens(wire: Wire) -> None:
     wait_until(lambda: is_settled(wire), seconds=60)
     before = wire.descriptors()
     with ThreadPoolExecutor(8) as threads:
-        list(threads.map(lambda end: end(wire), itertools.islice(itertools.cycle(ENDS.values()), 500)))
+        list(threads.map(lambda end: end(wire), itertools.islice(itertools.cycle(ENDS.values()), 250)))
     wait_until(
         lambda: wire.ask("/fine").status == 200 and wire.descriptors() <= before + SPARE_SOCKETS,
         seconds=30,

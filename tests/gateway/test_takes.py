@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from aiohttp.test_utils import TestServer
 from asgiref.sync import sync_to_async
 from django.utils import timezone
 
@@ -23,6 +24,14 @@ from tests.gateway.conftest import deploy
 from tests.gateway.gradio_like import FONT, SCRIPT, Site
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+
+async def take_from(app: web.Application, site: Site) -> Snapshot | None:
+    """What is taken where the site's worker is this app."""
+    async with TestServer(app) as server:
+        assert server.port is not None
+        site.port = server.port
+        return await site.take()
 
 
 async def test_pages_config_and_description_are_taken_and_nothing_else(gradio_site: Site) -> None:
@@ -86,15 +95,9 @@ async def test_what_changes_from_moment_to_moment_is_found_out(gradio_site: Site
         gradio_site.app.page = f"<p>{Clock.ticks}"
         return await answer(request)  # type: ignore[no-any-return]
 
-    runner = web.AppRunner(web.Application())
-    runner.app.router.add_route("*", "/{path:.*}", tick)
-    await runner.setup()
-    tcp = web.TCPSite(runner, "127.0.0.1", 0)
-    await tcp.start()
-    assert tcp._server is not None
-    gradio_site.port = tcp._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]
-    found = await gradio_site.take()
-    await runner.cleanup()
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", tick)
+    found = await take_from(app, gradio_site)
     assert found is not None and "moment to moment" in found.refusal
 
 
@@ -208,14 +211,7 @@ async def test_files_are_the_apps_own_where_gradios_do_not_answer(gradio_site: S
     else:
         gradio_site.app.page = gradio_site.app.page.replace(SCRIPT, "assets/mine-12345678.js")
         gradio_site.app.files["assets/mine-12345678.js"] = b"mine"
-    runner = web.AppRunner(gradio_site.app.app())
-    await runner.setup()
-    tcp = web.TCPSite(runner, "127.0.0.1", 0)
-    await tcp.start()
-    assert tcp._server is not None
-    gradio_site.port = tcp._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]
-    found = await gradio_site.take()
-    await runner.cleanup()
+    found = await take_from(gradio_site.app.app(), gradio_site)
     assert found is not None and not found.has_plain_assets
     assert (await gradio_site.route()).assets == ""
 
