@@ -46,9 +46,10 @@ integration() {
 
 postgres() {
     step "the same on PostgreSQL and Redis"
-    # Without those of bytes on the wire, whose servers have no database.
+    # Without those of bytes on the wire and of the sandbox, which have no database.
     python scripts/with_services.py pytest -q -rs -n 2 -m "not integration and not e2e and not services" \
-        --ignore-glob="tests/gateway/test_wire*" --ignore=tests/gateway/test_fuzz.py --ignore=tests/gateway/test_leaks.py
+        --ignore-glob="tests/gateway/test_wire*" --ignore=tests/gateway/test_fuzz.py --ignore=tests/gateway/test_leaks.py \
+        --ignore=tests/gateway/test_server.py --ignore=tests/sandbox
     python scripts/with_services.py pytest -q -rs -m services tests/portal
 }
 
