@@ -214,7 +214,8 @@ def _collect_static() -> None:
     if stamp.exists() and stamp.read_text() == digest.hexdigest():
         return
     settings.STATIC_ROOT.mkdir(parents=True, exist_ok=True)
-    call_command("collectstatic", interactive=False, verbosity=0)
+    # Anew: it would keep a file that looks younger than the one of another release.
+    call_command("collectstatic", interactive=False, verbosity=0, clear=True)
     stamp.write_text(digest.hexdigest())
 
 

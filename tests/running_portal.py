@@ -15,6 +15,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
@@ -61,7 +62,7 @@ class RunningPortal:
         """Start it and wait until `/readyz` says so."""
         lend_environments(self.data)
         if COLLECTED.exists() and not (self.data / "static").exists():
-            _link(COLLECTED, self.data / "static")
+            _copy(COLLECTED, self.data / "static")
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "manage.py", "portico", "up"], cwd=ROOT, env=self.environment, stdout=log, stderr=log,
@@ -83,7 +84,7 @@ class RunningPortal:
             return
         keep_environments(self.data)
         if not COLLECTED.exists() and (self.data / "static" / ".collected").exists():
-            _link(self.data / "static", COLLECTED)
+            _copy(self.data / "static", COLLECTED)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGINT)
         try:
@@ -197,28 +198,29 @@ def lend_environments(data: Path) -> None:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 continue
-            _link(built, folder / built.name)
+            _copy(built, folder / built.name, _link)
 
 
 def keep_environments(data: Path) -> None:
     BUILT.mkdir(parents=True, exist_ok=True)
     for built in (data / "environments").glob("[!.]*"):
         if not (BUILT / built.name).exists():
-            _link(built, BUILT / built.name)
+            _copy(built, BUILT / built.name, _link)
 
 
-def _link(source: Path, target: Path) -> None:
-    """The same files in another folder, which is there whole or not at all."""
-    aside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
-
-    def link(file: str, to: str) -> None:
-        try:
-            os.link(file, to)
-        except OSError:  # another file system
-            shutil.copy2(file, to)
-
+def _link(file: str, to: str) -> None:
+    """The same file under another name, as nobody writes into one of an Environment."""
     try:
-        shutil.copytree(source, aside, symlinks=True, copy_function=link)
+        os.link(file, to)
+    except OSError:  # another file system
+        shutil.copy2(file, to)
+
+
+def _copy(source: Path, target: Path, copy_file: Callable[[str, str], object] = shutil.copy2) -> None:
+    """Another folder with the same files, which is there whole or not at all."""
+    aside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    try:
+        shutil.copytree(source, aside, symlinks=True, copy_function=copy_file)
         with contextlib.suppress(OSError):  # the other test process was quicker
             aside.rename(target)
     finally:

@@ -58,6 +58,7 @@ def test_the_settings_are_readable_and_a_link_opens_a_private_space_on_a_named_s
     admin_page.get_by_label("It works for").select_option("hour")
     admin_page.get_by_role("button", name="Make a link").click()
     link = admin_page.get_by_label("Address of the link", exact=True).input_value()
+    admin_page.wait_for_load_state()
     admin_page.get_by_role("button", name="Copy the address of the link").click()
     expect(admin_page.get_by_text("Copied to the clipboard.")).to_be_attached()
     visitor = browser.new_context()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import LazySettings
 from django.core.management import CommandError, call_command
 
 from apps.accounts.models import AccessToken, User
@@ -19,6 +20,7 @@ from apps.accounts.tokens import user_for_token
 from apps.repos import store
 from apps.spaces.logs import LogWriter
 from apps.spaces.models import SDK, Space, Stage
+from portal import supervisor
 from portal.deploy import deploy_folder, folder_files, guess_sdk
 from tests.running_portal import ROOT
 
@@ -140,3 +142,12 @@ def test_sleep_and_wake_without_an_agent_are_told(space: Space) -> None:
     for verb in ("sleep", "wake"):
         with pytest.raises(CommandError, match="The agent does not answer"):
             portico(verb, "ada/demo")
+
+
+def test_static_files_of_another_release_are_not_kept_for_being_younger(settings: LazySettings, tmp_path: Path) -> None:
+    settings.STATIC_ROOT = tmp_path
+    stale = tmp_path / "js" / "copy.js"
+    stale.parent.mkdir()
+    stale.write_text("stale")
+    supervisor._collect_static()
+    assert stale.read_text() == (ROOT / "static" / "js" / "copy.js").read_text()
