@@ -119,7 +119,7 @@ class HostAnswer(Answer):
         self.third_party = third_party
         self.framed_page = framed_page
         self.set_cookie: bytes | None = None
-        self._takes_storage = False
+        self._takes_scripts = False
 
     async def start(self, status: int, headers: Headers) -> None:
         await super().start(status, self._dressed(status, headers))
@@ -132,10 +132,10 @@ class HostAnswer(Answer):
             location: as `accel.location` says.
 
         Returns:
-            False when it cannot, and nothing was answered: the page gets a script here, or nginx would lose a header.
+            False when it cannot, and nothing was answered: the page gets scripts here, or nginx would lose a header.
         """
         dressed = self._dressed(200, headers)
-        if self._takes_storage or not accel.survives(dressed):
+        if self._takes_scripts or not accel.survives(dressed):
             return False
         kept = [(name, value) for name, value in dressed if name not in accel.RENEWED_BY_NGINX]
         await super().start(200, [*kept, (b"x-accel-redirect", location.encode()), (b"content-length", b"0")])
@@ -148,8 +148,8 @@ class HostAnswer(Answer):
             headers = [*headers, (b"set-cookie", self.set_cookie)]
         if self.third_party:
             headers = framed.with_partitioned_cookies(headers)
-        self._takes_storage = self.framed_page and framed.takes_storage(status, headers)
-        if self._takes_storage:
+        self._takes_scripts = self.framed_page and framed.takes_scripts(status, headers)
+        if self._takes_scripts:
             headers = framed.without_whole(headers)
         headers = [*headers, (b"content-security-policy", frame_ancestors(self.route))]
         if self.route is not None:
@@ -162,8 +162,8 @@ class HostAnswer(Answer):
         return with_vary(headers, b"Origin")
 
     async def body(self, chunk: bytes, *, more: bool) -> None:
-        if self._takes_storage and chunk:
-            chunk, self._takes_storage = framed.with_storage(chunk), False
+        if self._takes_scripts and chunk:
+            chunk, self._takes_scripts = framed.with_scripts(chunk, self.route.sdk if self.route else ""), False
         await super().body(chunk, more=more)
 
 

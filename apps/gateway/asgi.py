@@ -218,8 +218,8 @@ class Gateway:
         if not request.prefix and request.path == pages.READY_PATH:
             await self._say_when_ready(route, answer, request)
             return
-        if not request.prefix and request.path == framed.STORAGE_PATH:
-            await answer.whole(200, framed.STORAGE_HEADERS, framed.STORAGE_SCRIPT)
+        if not request.prefix and request.path in framed.SCRIPTS:
+            await answer.whole(200, framed.SCRIPT_HEADERS, framed.SCRIPTS[request.path])
             return
         if route.lock and not request.prefix and request.path == pages.PASSWORD_PATH:
             await answer.whole(303, [(b"cache-control", b"no-store"), (b"location", b"/")], b"")

@@ -4,10 +4,11 @@ Browsers that block third-party cookies take an ordinary cookie from a framed pa
 `localStorage` with an error, on which Gradio's chat, for one, stops loading. So, for a framed page alone:
 
 - its cookies become partitioned ones (CHIPS): kept apart for each site that frames the demo, and accepted;
-- where storage is withheld, a script stands in for it that forgets when the page is left.
+- where storage is withheld, a script stands in for it that forgets when the page is left;
+- where the app is none that tells its height to the page around it, a script does, and `<gradio-app>` follows it.
 
 Chromium says by `Sec-Fetch-Storage-Access` that a request comes from such a frame. It sends that to secure
-addresses alone, and to those of this machine, so `Secure` is always understood.
+addresses alone, and to those of this machine, so `Secure` is always understood. Others say `Sec-Fetch-Site`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import re
 
 from apps.gateway import headers as h
 from apps.gateway.requests import Request
+from apps.spaces.models import SDK
 
 STORAGE_PATH = b"/.portico/storage.js"
 STORAGE_SCRIPT = b"""\
@@ -48,13 +50,31 @@ for (const name of ["localStorage", "sessionStorage"]) {
   }
 }
 """
-STORAGE_HEADERS: h.Headers = [
+HEIGHT_PATH = b"/.portico/height.js"
+HEIGHT_SCRIPT = b"""\
+// Tells the page around how high this one is: its content, or what of that is not in view where it fills the frame.
+(() => {
+  const root = document.documentElement;
+  const tell = () => {
+    const own = root.getBoundingClientRect().height;
+    const height = root.scrollHeight > root.clientHeight ? Math.max(own, root.scrollHeight) : own;
+    parent.postMessage({ type: "portico:height", height: Math.ceil(height) }, "*");
+  };
+  const watch = new ResizeObserver(tell);
+  watch.observe(root);
+  addEventListener("DOMContentLoaded", () => watch.observe(document.body));
+  addEventListener("load", tell);
+})();
+"""
+SCRIPTS = {STORAGE_PATH: STORAGE_SCRIPT, HEIGHT_PATH: HEIGHT_SCRIPT}
+SCRIPT_HEADERS: h.Headers = [
     (b"content-type", b"text/javascript; charset=utf-8"),
     (b"cache-control", b"public, max-age=86400"),
     (b"x-content-type-options", b"nosniff"),
 ]
 
-_TAG = b'<script src="' + STORAGE_PATH + b'"></script>'
+TELL_THEIR_HEIGHT = {SDK.GRADIO, SDK.STREAMLIT}
+"""Whose own script speaks to the page around, as iframe-resizer does."""
 _BEGINNING = re.compile(rb"<head(?:\s[^>]*)?>|\s*<!doctype[^>]*>", re.IGNORECASE)
 _REPLACED = frozenset({b"samesite", b"secure", b"partitioned"})
 _OF_THE_WHOLE = frozenset({b"content-length", b"etag", b"last-modified", b"accept-ranges", b"content-md5", b"digest"})
@@ -67,9 +87,11 @@ def is_third_party(request: Request) -> bool:
 
 def is_framed_page(request: Request) -> bool:
     """Whether this asks for a page to be shown in a frame of another site."""
+    is_foreign = is_third_party(request) or h.get(request.headers, b"sec-fetch-site") == b"cross-site"
     return (
         request.method == "GET"
-        and is_third_party(request)
+        and not request.prefix
+        and is_foreign
         and h.get(request.headers, b"sec-fetch-dest") in (b"iframe", b"frame")
     )
 
@@ -85,8 +107,8 @@ def with_partitioned_cookies(headers: h.Headers) -> h.Headers:
     return [(name, partitioned(value) if name == b"set-cookie" else value) for name, value in headers]
 
 
-def takes_storage(status: int, headers: h.Headers) -> bool:
-    """Whether this answer is a page that the script can be put into, and whose policy would let it run."""
+def takes_scripts(status: int, headers: h.Headers) -> bool:
+    """Whether this answer is a page that scripts can be put into, and whose policy would let them run."""
     kind = (h.get(headers, b"content-type") or b"").split(b";", 1)[0].strip().lower()
     if status in (206, 304) or kind != b"text/html" or h.get(headers, b"content-encoding") not in (None, b"identity"):
         return False
@@ -102,15 +124,17 @@ def _lets_run(policy: bytes) -> bool:
 
 
 def without_whole(headers: h.Headers) -> h.Headers:
-    """`headers` without what was said of the page as it was before the script came in."""
+    """`headers` without what was said of the page as it was before the scripts came in."""
     return [(name, value) for name, value in headers if name not in _OF_THE_WHOLE]
 
 
-def with_storage(beginning: bytes) -> bytes:
-    """The first piece of a page, with the script before every other."""
+def with_scripts(beginning: bytes, sdk: str) -> bytes:
+    """The first piece of a page, with our scripts before every other."""
+    paths = [STORAGE_PATH] if sdk in TELL_THEIR_HEIGHT else [STORAGE_PATH, HEIGHT_PATH]
+    tags = b"".join(b'<script src="' + path + b'"></script>' for path in paths)
     found = None
     for found in _BEGINNING.finditer(beginning[:4096]):
         if found[0][:5].lower() == b"<head":
             break
     place = found.end() if found else 0
-    return beginning[:place] + _TAG + beginning[place:]
+    return beginning[:place] + tags + beginning[place:]

@@ -27,6 +27,8 @@ def test_only_what_chromium_marks_as_third_party_is_treated_so() -> None:
     assert framed.is_framed_page(request(sec_fetch_storage_access="none", sec_fetch_dest="iframe"))
     assert not framed.is_framed_page(request(sec_fetch_storage_access="none", sec_fetch_dest="empty"))
     assert not framed.is_framed_page(request(sec_fetch_dest="iframe"))
+    assert not framed.is_framed_page(request(sec_fetch_dest="iframe", sec_fetch_site="same-origin"))
+    assert framed.is_framed_page(request(sec_fetch_dest="iframe", sec_fetch_site="cross-site"))
 
 
 @pytest.mark.parametrize(
@@ -58,11 +60,14 @@ def test_other_headers_are_left_alone() -> None:
     ],
 )
 def test_the_script_comes_before_every_script_of_the_page(page: bytes, before_the_script: bytes) -> None:
-    whole = framed.with_storage(page)
+    whole = framed.with_scripts(page, "gradio")
     before, found, after = whole.partition(b'<script src="/.portico/storage.js"></script>')
     assert found
     assert before + after == page
     assert before.endswith(before_the_script)
+    assert b"height.js" not in whole
+    for sdk in ("static", "python"):
+        assert b'/storage.js"></script><script src="/.portico/height.js"></script>' in framed.with_scripts(page, sdk)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +86,7 @@ def test_the_script_comes_before_every_script_of_the_page(page: bytes, before_th
     ],
 )
 def test_only_whole_plain_pages_take_the_script(status: int, headers: list[tuple[bytes, bytes]], taken: bool) -> None:
-    assert framed.takes_storage(status, headers) is taken
+    assert framed.takes_scripts(status, headers) is taken
 
 
 def test_what_was_said_of_the_page_as_it_was_is_not_said() -> None:
