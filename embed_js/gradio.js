@@ -30,7 +30,8 @@
     /** @type {HTMLScriptElement | null} */ (document.currentScript)?.src ||
     /https?:\/\/[^\s()]+?(?=:\d+:\d+)/.exec(new Error().stack ?? "")?.[0] ||
     location.href;
-  const SCRIPTS = /** @type {const} */ ('script[src*="/embed/gradio.js"]');
+  /** By version, too: /embed/gradio-<its digest>.js. */
+  const SCRIPTS = /** @type {const} */ ('script[src*="/embed/gradio"]');
 
   const SANDBOX =
     "allow-scripts allow-same-origin allow-forms allow-popups allow-popups-to-escape-sandbox allow-downloads" +
@@ -39,11 +40,17 @@
 
   const LOOK_UP_MS = 20_000;
   const LOAD_MS = 90_000;
+  /** How soon a reader who sees the demo is told that it was deleted or withdrawn meanwhile. */
+  const CHECK_MS = 20_000;
   /** How long a loaded page has to say its first word, and then to send its size, before it is shown as it is. */
   const FIRST_WORD_MS = 300;
   const SIZE_MS = 3_000;
   /** Layouts shrink for a moment while they settle: only what lasts this long is followed. */
   const SHRINK_MS = 150;
+  /** A page that is as high as its frame and a bit grows whenever that does, at once and by as much: a few such steps
+   * are followed, and one more after a pause. One that grows by itself asks for another step then. */
+  const ECHO_MS = 250;
+  const MOST_ECHOES = 6;
   const LEAST_PX = 40;
   const MOST_PX = 20_000;
   const NEAR = "300px";
@@ -150,8 +157,8 @@ a { color: inherit; }
 
   class GradioApp extends HTMLElement {
     static observedAttributes = [
-      "src", "space", "host", "theme_mode", "allow", "eager", "initial_height", "height", "container", "info",
-      "control_page_title",
+      "src", "space", "host", "token", "theme_mode", "allow", "eager", "initial_height", "height", "container", "info",
+      "control_page_title", "autoscroll",
     ];
 
     #view = make("div", "view");
@@ -176,6 +183,9 @@ a { color: inherit; }
     #height = 0;
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     #shrink;
+    #grew = 0;
+    #grewAt = 0;
+    #echoes = 0;
     #spoke = false;
     #rendered = false;
     #due = false;
@@ -224,7 +234,7 @@ a { color: inherit; }
      */
     attributeChangedCallback(name, before, after) {
       if (before === after || !this.isConnected) return;
-      if (["src", "space", "host", "theme_mode", "allow"].includes(name)) this.#begin();
+      if (["src", "space", "host", "token", "theme_mode", "allow"].includes(name)) this.#begin();
       else if (name === "eager" && this.#status === "waiting") this.#begin();
       else this.#dress();
     }
@@ -330,29 +340,53 @@ a { color: inherit; }
      */
     async #address(signal) {
       const src = this.getAttribute("src");
-      const space = this.getAttribute("space")?.trim();
       if (src) return webAddress(src);
+      const found = await this.#describe(signal);
+      this.#enter("loading", WAITING[found.stage] ?? "Loading the demo…");
+      return webAddress(found.url);
+    }
+
+    /**
+     * Ask the portal about the Space.
+     * @param {AbortSignal} signal
+     */
+    async #describe(signal) {
+      const space = this.getAttribute("space")?.trim();
       if (!space) throw new Unavailable("Nothing to show: give <gradio-app> a “space” or a “src”.", 0);
       const [owner = "", name = "", rest] = space.split("/");
       if (!owner || !name || rest !== undefined) throw new Unavailable(`“${space}” is not of the form owner/name.`, 0);
       const portal = this.#portal();
-      const path = `/embed/spaces/${encodeURIComponent(owner)}/${encodeURIComponent(name)}`;
-      const answer = await fetch(new URL(path, portal), {
+      const address = new URL(`/embed/spaces/${encodeURIComponent(owner)}/${encodeURIComponent(name)}`, portal);
+      const token = this.getAttribute("token");
+      if (token) address.searchParams.set("token", token);
+      const answer = await fetch(address, {
         credentials: "omit",
         signal: AbortSignal.any([signal, AbortSignal.timeout(LOOK_UP_MS)]),
       });
       if (answer.status === 404)
         throw new Unavailable(`There is no public Space “${space}”: it is private, renamed or deleted.`, 404);
+      if (answer.status === 403) throw new Unavailable("The token of this demo has expired, or was revoked.", 403);
       if (answer.status === 410) throw new Unavailable("This demo was withdrawn by the moderators.", 410);
       if (!answer.ok) throw new Unavailable("This demo cannot be reached right now.", answer.status);
       const found = /** @type {Description} */ (await answer.json());
       this.#description = found;
       this.#dress();
-      if (!found.embeddable) throw new Unavailable("Its owner does not allow this demo in other pages.", 403, found.page);
+      if (!found.embeddable) throw new Unavailable("Its owner does not allow this demo in this page.", 403, found.page);
       const down = DOWN[found.stage];
       if (down) throw new Unavailable(down, 503, found.page);
-      this.#enter("loading", WAITING[found.stage] ?? "Loading the demo…");
-      return webAddress(found.url);
+      return found;
+    }
+
+    /** Whether the demo that is seen is still there; that nobody answers says nothing. @param {AbortSignal} signal */
+    async #check(signal) {
+      const { top, bottom } = this.getBoundingClientRect();
+      if (document.hidden || bottom < 0 || top > innerHeight) return;
+      try {
+        await this.#describe(signal);
+      } catch (error) {
+        const is_said = error instanceof Unavailable && (error.page || [403, 404, 410].includes(error.status));
+        if (is_said && !signal.aborted) this.#fail(error);
+      }
     }
 
     /** @param {URL} address @param {AbortController} run */
@@ -380,6 +414,8 @@ a { color: inherit; }
           else this.#render();
         }, FIRST_WORD_MS);
       });
+      const checks = setInterval(() => this.#description && this.#check(run.signal), CHECK_MS);
+      run.signal.addEventListener("abort", () => clearInterval(checks));
       this.#origin = address.origin;
       this.#frame = frame;
       frame.src = address.href;
@@ -428,15 +464,27 @@ a { color: inherit; }
       if (!(height > 0) || !this.#view.offsetWidth) return; // what is not displayed measures nothing
       const pixels = Math.min(Math.max(Math.ceil(height), LEAST_PX), MOST_PX);
       const now = this.#view.offsetHeight;
-      if (pixels < now) this.#shrink = setTimeout(() => this.#take(pixels), SHRINK_MS);
+      if (pixels > now) this.#count(pixels - now);
+      if (pixels > now && this.#echoes > MOST_ECHOES) return;
+      if (pixels > now && this.#echoes === MOST_ECHOES)
+        this.#shrink = setTimeout(() => this.#take(pixels), 2 * ECHO_MS);
+      else if (pixels < now) this.#shrink = setTimeout(() => this.#take(pixels), SHRINK_MS);
       else this.#take(pixels);
       const watching = this.#rendered && document.activeElement === this;
       if (pixels > now && watching && this.#flag("autoscroll", false)) this.#scroll("end");
     }
 
+    /** How often the page has grown by this step because its frame did. @param {number} step */
+    #count(step) {
+      const is_echo = Math.abs(step - this.#grew) < 2 && performance.now() - this.#grewAt < ECHO_MS;
+      this.#echoes = is_echo ? this.#echoes + 1 : 0;
+      this.#grew = step;
+    }
+
     /** @param {number} pixels */
     #take(pixels) {
       if (pixels === this.#height) return;
+      this.#grewAt = performance.now();
       this.#height = pixels;
       this.#dress();
       this.#tell("height", { height: pixels });
@@ -463,5 +511,19 @@ a { color: inherit; }
     }
   }
 
+  // As properties too: React and Vue leave out an attribute that is false, but assign it where there is a property.
+  for (const name of GradioApp.observedAttributes) {
+    Object.defineProperty(GradioApp.prototype, name, {
+      /** @this {GradioApp} */
+      get() {
+        return this.getAttribute(name);
+      },
+      /** @this {GradioApp} @param {unknown} value */
+      set(value) {
+        if (value === null || value === undefined) this.removeAttribute(name);
+        else this.setAttribute(name, String(value));
+      },
+    });
+  }
   customElements.define("gradio-app", GradioApp);
 })();

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import re
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from django.conf import settings
 
+from apps.embed.models import ScriptVersion
 from apps.gateway.assets import BR, GZIP, compress
 from apps.gateway.headers import best_coding
 
@@ -27,6 +29,11 @@ class Script:
     digest: str
     bodies: dict[str, bytes]
 
+    @property
+    def integrity(self) -> str:
+        """What a page may demand of it (Subresource Integrity, section 3.5)."""
+        return "sha384-" + base64.b64encode(hashlib.sha384(self.bodies["identity"]).digest()).decode()
+
     def etag(self, encoding: str) -> str:
         """The entity tag of one encoding: another representation, so another tag."""
         return f'"{self.digest}-{encoding}"'
@@ -39,7 +46,32 @@ def script() -> Script:
 
 @lru_cache(maxsize=1)
 def _prepared(modified_ns: int) -> Script:
-    body = (_LICENCE + _COMMENT_LINES.sub("", SOURCE.read_text("utf-8"))).encode()
+    return _pack((_LICENCE + _COMMENT_LINES.sub("", SOURCE.read_text("utf-8"))).encode())
+
+
+def version(digest: str) -> Script | None:
+    """The version of that digest; None when this portal never had it."""
+    current = script()
+    if digest == current.digest:
+        return current
+    try:
+        return _kept(digest)
+    except ScriptVersion.DoesNotExist:
+        return None
+
+
+@lru_cache(maxsize=8)
+def _kept(digest: str) -> Script:
+    return _pack(ScriptVersion.objects.get(digest=digest).body.encode())
+
+
+def keep(**_: object) -> None:
+    """Keep the version of now for pages that name it. Called whenever the database is brought up to date."""
+    current = script()
+    ScriptVersion.objects.get_or_create(digest=current.digest, defaults={"body": current.bodies["identity"].decode()})
+
+
+def _pack(body: bytes) -> Script:
     return Script(
         digest=hashlib.sha256(body).hexdigest()[:20],
         bodies={

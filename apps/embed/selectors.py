@@ -8,14 +8,17 @@ from typing import Any
 from django.conf import settings
 from django.utils.html import escape
 
-from apps.spaces.models import SDK, Space
+from apps.embed.script import script
+from apps.gateway.framed import TELL_THEIR_HEIGHT
+from apps.spaces.hostnames import is_named
+from apps.spaces.links import address_of
+from apps.spaces.models import ShareLink, Space
 
 # What a demo may ask the visitor for, or do, inside somebody's page.
 ASKED = "camera; microphone"
 ALWAYS = "clipboard-write; fullscreen; autoplay"
 FRAME_PIXELS = 600
 """Height of a plain frame, and of demos that do not tell theirs."""
-TELL_THEIR_HEIGHT = {SDK.GRADIO, SDK.STREAMLIT}
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,8 @@ class Snippets:
     badge: str = ""
     embeddable: bool = False
     script: str = ""
+    version: str = ""
+    integrity: str = ""
     title: str = ""
     height: str = ""
     allow: str = ASKED
@@ -49,6 +54,35 @@ def is_embeddable(space: Space) -> bool:
     return not space.is_private and not space.disable_embedding
 
 
+def may_show(space: Space, origin: str) -> bool:
+    """Whether a page may show the Space, as the gateway's `frame-ancestors` says it too.
+
+    Args:
+        origin: of the page; empty for one of the portal's own, of which browsers say none.
+    """
+    if space.disable_embedding:
+        return False
+    if not origin or origin == settings.PORTICO_URL:
+        return True
+    return is_named(space.embedding_sites, origin) if space.is_private or space.embedding_sites else True
+
+
+def element(space: Space, *, token: str = "") -> str:
+    """The script and the element, as HTML; with a link's token for a Space that is closed."""
+    height = "" if space.sdk in TELL_THEIR_HEIGHT else f' height="{FRAME_PIXELS}px"'
+    sign = f' token="{escape(token)}"' if token else ""
+    return (
+        f'<script type="module" src="{escape(script_address())}"></script>\n'
+        f'<gradio-app space="{escape(space.slug)}"{sign}{height} allow="{ASKED}">\n'
+        f'  <a href="{escape(space.url)}">{escape(title_of(space))}</a>\n'
+        "</gradio-app>"
+    )
+
+
+def script_address() -> str:
+    return f"{settings.PORTICO_URL}/embed/gradio.js"
+
+
 def frame(space: Space, *, width: str, height: int, style: str = "border:0") -> str:
     """The Space in a plain frame, as HTML."""
     return (
@@ -65,36 +99,34 @@ def snippets(space: Space) -> Snippets:
     """
     if not is_embeddable(space):
         return Snippets(address=space.url)
-    title, url = escape(title_of(space)), escape(space.url)
-    page = f"{settings.PORTICO_URL}{space.get_absolute_url()}"
-    script = f"{settings.PORTICO_URL}/embed/gradio.js"
-    pixels = "" if space.sdk in TELL_THEIR_HEIGHT else f"{FRAME_PIXELS}px"
-    height = f' height="{pixels}"' if pixels else ""
+    page, current = f"{settings.PORTICO_URL}{space.get_absolute_url()}", script()
     return Snippets(
         address=space.url,
         iframe=frame(space, width="100%", height=FRAME_PIXELS),
-        element=(
-            f'<script type="module" src="{escape(script)}"></script>\n'
-            f'<gradio-app space="{escape(space.slug)}"{height} allow="{ASKED}">\n'
-            f'  <a href="{url}">{title}</a>\n'
-            "</gradio-app>"
-        ),
+        element=element(space),
         badge=f"[![Open in Portico]({settings.PORTICO_URL}/embed/badge.svg)]({page})",
         embeddable=True,
-        script=script,
+        script=script_address(),
+        version=f"{settings.PORTICO_URL}/embed/gradio-{current.digest}.js",
+        integrity=current.integrity,
         title=title_of(space),
-        height=pixels,
+        height="" if space.sdk in TELL_THEIR_HEIGHT else f"{FRAME_PIXELS}px",
     )
 
 
-def describe(space: Space) -> dict[str, Any]:
-    """Return what the <gradio-app> element asks about a Space (its `Description` type)."""
+def describe(space: Space, *, origin: str = "", link: ShareLink | None = None) -> dict[str, Any]:
+    """Return what the <gradio-app> element asks about a Space (its `Description` type).
+
+    Args:
+        origin: of the page that asks, as for `may_show`.
+        link: whose token it brings.
+    """
     return {
         "space": space.slug,
-        "url": space.url,
+        "url": address_of(link) if link else space.url,
         "page": f"{settings.PORTICO_URL}{space.get_absolute_url()}",
         "title": title_of(space),
         "sdk": space.sdk,
         "stage": space.stage,
-        "embeddable": is_embeddable(space),
+        "embeddable": may_show(space, origin),
     }

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from django.urls import path
+from django.urls import path, re_path
 
 from apps.embed import views
 
@@ -12,5 +12,6 @@ urlpatterns = [
     path("embed/badge.svg", views.badge, name="badge"),
     path("embed/spaces/<str:owner>/<str:name>/preview.png", views.preview, name="preview"),
     path("embed/gradio.js", views.gradio_js, name="script"),
+    re_path(r"^embed/gradio-(?P<digest>[0-9a-f]{20})\.js$", views.gradio_js_version, name="script-version"),
     path("embed/spaces/<str:owner>/<str:name>", views.space_description, name="space"),
 ]

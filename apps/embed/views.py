@@ -6,20 +6,22 @@ from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
 from django.shortcuts import render
-from django.utils.cache import get_conditional_response
+from django.utils.cache import get_conditional_response, patch_vary_headers
 from django.views.decorators.http import require_safe
 
 from apps.embed import calls, previews
 from apps.embed import oembed as oembed_answers
 from apps.embed.endpoints import endpoints
-from apps.embed.script import best_encoding, script
+from apps.embed.script import Script, best_encoding, script, version
 from apps.embed.selectors import describe, description_of, title_of
 from apps.gateway.snapshots import described
+from apps.spaces.links import find_link, read_signed
 from apps.spaces.models import Space
 from apps.spaces.selectors import get_space
 from apps.spaces.views.access import context, users
 
 SCRIPT_CACHE = "public, max-age=300, stale-while-revalidate=86400"
+FOR_EVER = "public, max-age=31536000, immutable"
 DESCRIPTION_CACHE = "public, max-age=1"
 PICTURE_CACHE = "public, max-age=3600"
 """Enough for many elements of one page; a takedown or a new visibility shows on other sites within two seconds."""
@@ -42,8 +44,20 @@ def _for_any_site(response: HttpResponse, cache: str) -> HttpResponse:
 
 @require_safe
 def gradio_js(request: HttpRequest) -> HttpResponse:
-    """The script of the <gradio-app> element."""
-    current = script()
+    """The script of the <gradio-app> element, as it is now."""
+    return _script(request, script(), SCRIPT_CACHE)
+
+
+@require_safe
+def gradio_js_version(request: HttpRequest, digest: str) -> HttpResponse:
+    """The script of the <gradio-app> element as it was, or is, in one version, which never changes."""
+    found = version(digest)
+    if found is None:
+        return _error("This portal never had this version of the script.", 404)
+    return _script(request, found, FOR_EVER)
+
+
+def _script(request: HttpRequest, current: Script, cache: str) -> HttpResponse:
     encoding = best_encoding(request.headers.get("Accept-Encoding", ""))
     etag = current.etag(encoding)
     response = HttpResponse(current.bodies[encoding], content_type="text/javascript; charset=utf-8")
@@ -53,21 +67,32 @@ def gradio_js(request: HttpRequest) -> HttpResponse:
     response["Vary"] = "Accept-Encoding"
     answer = get_conditional_response(request, etag=etag, response=response) or response
     answer["Vary"] = "Accept-Encoding"
-    return _for_any_site(answer, SCRIPT_CACHE)
+    return _for_any_site(answer, cache)
 
 
 @require_safe
 def space_description(request: HttpRequest, owner: str, name: str) -> HttpResponse:
-    """Where a public Space lives and how it is, as JSON: 404 for one that strangers may not know of, 410 for one
-    that moderators withhold."""
-    try:
-        space = get_space(f"{owner}/{name}", AnonymousUser())
-    except Space.DoesNotExist:
-        return _for_any_site(JsonResponse({"error": "There is no such public Space."}, status=404), DESCRIPTION_CACHE)
+    """Where a Space lives and how it is, as JSON: 404 for one that strangers may not know of, 410 for one that
+    moderators withhold, 403 for a `token` that was a link's and has ended. With one that works, a private Space is
+    told, and the demo's address carries it: whoever reads it could open the link as well."""
+    link, token = None, request.GET.get("token", "")
+    if token and (pk := read_signed(token)):
+        link = find_link(pk)
+        if link is None:
+            return _error("This token has expired, or was revoked.", 403)
+    if link and link.space.slug.lower() == f"{owner}/{name}".lower():
+        space = link.space
+    else:
+        link = None
+        try:
+            space = get_space(f"{owner}/{name}", AnonymousUser())
+        except Space.DoesNotExist:
+            return _error("There is no such public Space.", 404)
     if space.is_withheld:
-        error = {"error": "This Space was withdrawn by the moderators."}
-        return _for_any_site(JsonResponse(error, status=410), DESCRIPTION_CACHE)
-    return _for_any_site(JsonResponse(describe(space)), DESCRIPTION_CACHE)
+        return _error("This Space was withdrawn by the moderators.", 410)
+    answer = JsonResponse(describe(space, origin=request.headers.get("Origin", ""), link=link))
+    patch_vary_headers(answer, ["Origin"])
+    return _for_any_site(answer, "no-store" if link else DESCRIPTION_CACHE)
 
 
 @require_safe

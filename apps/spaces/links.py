@@ -23,6 +23,7 @@ LIFETIMES = {
     "day": ("1 day", timedelta(days=1)),
     "week": ("1 week", timedelta(weeks=1)),
     "month": ("30 days", timedelta(days=30)),
+    "year": ("1 year", timedelta(days=365)),
 }
 MAX_LINKS = 50
 _signer = signing.Signer(salt="apps.spaces.links")
@@ -49,6 +50,12 @@ def live_links(space: Space) -> list[ShareLink]:
     return list(space.share_links.select_related("created_by").filter(expires_at__gt=timezone.now()))
 
 
+def find_link(pk: UUID) -> ShareLink | None:
+    """The link of this name, with its Space, if it works now."""
+    found = ShareLink.objects.select_related("space__owner").filter(pk=pk, expires_at__gt=timezone.now())
+    return found.first()
+
+
 @transaction.atomic
 def revoke_link(space: Space, pk: str) -> None:
     """End a link, and with it the visits of those who came by it. One that is gone already is none to complain of."""
@@ -61,7 +68,12 @@ def revoke_link(space: Space, pk: str) -> None:
 
 def address_of(link: ShareLink) -> str:
     """The address to give away. Needs `space` loaded."""
-    return f"{link.space.url}?__sign={_signer.sign(link.pk.hex)}"
+    return f"{link.space.url}?__sign={signed(link)}"
+
+
+def signed(link: ShareLink) -> str:
+    """The link's name, signed: what its address carries, and the element's `token`."""
+    return _signer.sign(link.pk.hex)
 
 
 def read_signed(text: str) -> UUID | None:

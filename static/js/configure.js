@@ -28,10 +28,15 @@ function chosen(root) {
 
 /** @param {HTMLElement} root @param {[string, string][]} attributes */
 function snippet(root, attributes) {
-  const { script = "", url = "", title = "" } = root.dataset;
+  const { script = "", version = "", integrity = "", url = "", title = "" } = root.dataset;
+  const pinned = root.querySelector("[data-pinned]");
+  const is_pinned = pinned instanceof HTMLInputElement && pinned.checked;
+  const source = is_pinned
+    ? `${escaped(version)}" integrity="${escaped(integrity)}" crossorigin="anonymous`
+    : escaped(script);
   const all = attributes.map(([name, value]) => ` ${name}="${escaped(value)}"`).join("");
   return (
-    `<script type="module" src="${escaped(script)}"></` +
+    `<script type="module" src="${source}"></` +
     `script>\n<gradio-app${all}>\n  <a href="${escaped(url)}">${escaped(title)}</a>\n</gradio-app>`
   );
 }
@@ -43,21 +48,42 @@ function configure(root) {
   const shown = document.getElementById(root.dataset.snippet ?? "");
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let later;
+  let measured = 0;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let settled;
+
+  /** @returns {[string, string][]} */
+  const attributes = () => [["space", space], ...given(), ...chosen(root), ["allow", allow]];
+  /** @returns {[string, string][]} */
+  const given = () => (height ? [["height", measured ? `${measured}px` : height]] : []);
+
+  const write = () => {
+    const all = attributes();
+    // Where the demo's own height is reserved, the page does not jump when the demo comes.
+    if (measured && !all.some(([name]) => name.endsWith("height"))) all.splice(1, 0, ["initial_height", `${measured}px`]);
+    if (shown) shown.textContent = snippet(root, all);
+  };
 
   const update = () => {
-    /** @type {[string, string][]} */
-    const attributes = [["space", space], ...(height ? [/** @type {[string, string]} */ (["height", height])] : [])];
-    attributes.push(...chosen(root), ["allow", allow]);
-    if (shown) shown.textContent = snippet(root, attributes);
+    write();
     clearTimeout(later);
     later = setTimeout(() => {
       const element = document.createElement("gradio-app");
       element.setAttribute("eager", "true"); // it is looked at, wherever the panel is scrolled to
-      for (const [name, value] of attributes) element.setAttribute(name, value);
+      for (const [name, value] of attributes()) element.setAttribute(name, value);
       preview?.replaceChildren(element);
     }, WAIT_MS);
   };
 
+  preview?.addEventListener("height", (event) => {
+    if (!(event instanceof CustomEvent) || measured) return;
+    const late = event.detail.height;
+    clearTimeout(settled);
+    settled = setTimeout(() => {
+      measured = late;
+      write();
+    }, WAIT_MS);
+  });
   root.addEventListener("toggle", async () => {
     if (!(root instanceof HTMLDetailsElement) || !root.open || preview?.childElementCount) return;
     await import(script);

@@ -40,11 +40,12 @@ document.addEventListener("click", async (event) => {
   const copied = await copy(text, button.parentElement ?? document.body);
   button.focus();
   if (!copied) select(source);
+  const label = (button.dataset.label ??= button.textContent ?? "");
   button.textContent = copied ? "Copied" : "Press Ctrl+C";
   const said = document.querySelector(`[data-copied="${CSS.escape(source.id)}"]`);
   if (said) said.textContent = copied ? "Copied to the clipboard." : "Selected. Press Control and C to copy.";
   setTimeout(() => {
-    button.textContent = "Copy";
+    button.textContent = label;
     if (said) said.textContent = "";
   }, SAID_FOR_MS);
 });

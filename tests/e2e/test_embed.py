@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import BrowserContext, FrameLocator, Page, expect
+from playwright.sync_api import Browser, BrowserContext, FrameLocator, Page, expect
 
 from tests.e2e.conftest import Blog, snippet
 from tests.running_portal import ROOT, RunningPortal
@@ -432,7 +434,7 @@ def test_where_the_owner_turned_embedding_off_neither_snippet_shows_the_demo(
     page.goto(
         blog.publish(f'{script(portal)}<gradio-app space="ada/closed-page"></gradio-app><iframe src="{url}"></iframe>')
     )
-    expect(page.locator("gradio-app").get_by_role("status")).to_contain_text("does not allow this demo in other pages")
+    expect(page.locator("gradio-app").get_by_role("status")).to_contain_text("does not allow this demo in this page")
     expect(page.frame_locator("main > iframe").get_by_role("heading", name="Closed page")).to_have_count(0)
     page.goto(url)
     expect(page.get_by_role("heading", name="Closed page")).to_be_visible()
@@ -446,3 +448,282 @@ def test_a_paused_space_is_said_to_be_paused(page: Page, portal: RunningPortal, 
     expect(page.get_by_role("link", name="Open its page")).to_have_attribute(
         "href", f"{portal.url}/spaces/ada/paused-page"
     )
+
+
+# A private Space on a named site
+
+
+def test_a_private_space_is_shown_by_the_token_that_its_owner_copies_on_the_named_site_alone(
+    admin_page: Page, browser: Browser, portal: RunningPortal, blog: Blog
+) -> None:
+    portal.deploy(ROOT / "tests" / "demos" / "static_page", "ada/lent-page", "--private")
+    change(portal, f"# lent-page\nservices.set_embedding(space, disabled=False, sites={blog.url!r})")
+    admin_page.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=portal.url)
+    admin_page.goto(f"{portal.url}/spaces/ada/lent-page/settings")
+    admin_page.get_by_role("button", name="Make a link").click()
+    admin_page.wait_for_load_state()
+    admin_page.get_by_role("button", name="Copy the web component with this link’s token").click()
+    expect(admin_page.get_by_text("Copied to the clipboard.")).to_be_attached()
+    copied = str(admin_page.evaluate("navigator.clipboard.readText()"))
+
+    visitor = browser.new_context()
+    page = visitor.new_page()
+    page.goto(blog.publish(copied))
+    expect(page.frame_locator("gradio-app iframe").get_by_role("heading", name="Static page")).to_be_visible()
+    page.goto(blog.publish(copied).replace("127.0.0.1", "localhost"))
+    expect(page.locator("gradio-app").get_by_role("status")).to_contain_text("does not allow this demo in this page")
+    admin_page.once("dialog", lambda dialog: dialog.accept())
+    admin_page.get_by_role("button", name="Revoke").click()
+    page.goto(blog.publish(copied))
+    expect(page.locator("gradio-app").get_by_role("status")).to_contain_text("token of this demo has expired, or was")
+    visitor.close()
+
+
+# Pages as they are
+
+
+def test_the_pinned_script_runs_where_its_integrity_is_demanded(
+    page: Page, portal: RunningPortal, static_page: str, blog: Blog
+) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=portal.url)
+    page.goto(f"{portal.url}/spaces/ada/static-page")
+    page.get_by_role("button", name="Embed this Space").click()
+    page.get_by_text("Change how it looks").click()
+    page.get_by_label("Stay with this version").check()
+    page.get_by_role("button", name="Copy: Web component").click()
+    expect(page.get_by_text("Copied to the clipboard.").first).to_be_attached()
+    copied = str(page.evaluate("navigator.clipboard.readText()"))
+    assert 'integrity="sha384-' in copied and 'crossorigin="anonymous"' in copied
+    page.goto(blog.publish(copied))
+    expect(page.frame_locator("gradio-app iframe").get_by_role("heading", name="Static page")).to_be_visible()
+    page.goto(blog.publish(copied.replace("sha384-", "sha384-A")))
+    page.wait_for_load_state("networkidle")
+    assert page.evaluate("customElements.get('gradio-app') === undefined")
+
+
+@pytest.fixture(scope="module")
+def frameworks(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """React and Vue of the registry with their ways of writing the element, as one module."""
+    folder = ROOT / "tests" / "clients"
+    made = tmp_path_factory.mktemp("frameworks") / "frameworks.js"
+    subprocess.run(
+        [folder / "node_modules" / ".bin" / "esbuild", "frameworks.jsx", "--bundle", "--jsx=automatic", "--format=esm",
+         '--define:process.env.NODE_ENV="development"', "--define:__VUE_OPTIONS_API__=true",
+         "--define:__VUE_PROD_DEVTOOLS__=false", "--define:__VUE_PROD_HYDRATION_MISMATCH_DETAILS__=false",
+         "--log-level=error", f"--outfile={made}"],
+        cwd=folder, check=True, timeout=60,
+    )  # fmt: skip
+    return made.read_text()
+
+
+@pytest.mark.parametrize("framework", ["react", "vue"])
+def test_frameworks_write_change_move_and_remove_it(
+    page: Page, portal: RunningPortal, static_page: str, blog: Blog, frameworks: str, framework: str
+) -> None:
+    errors: list[str] = []
+    page.on("console", lambda message: errors.append(message.text) if message.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    (blog.folder / "frameworks.js").write_text(frameworks)
+    page.goto(
+        blog.publish(f'{script(portal)}<div id="place"></div><script type="module" src="frameworks.js"></script>')
+    )
+    page.wait_for_function(f"() => window.{framework} && customElements.get('gradio-app')")
+    demos = [{"id": name, "space": "ada/static-page", "theme": "light", "container": True} for name in ("one", "two")]
+    page.evaluate(f"demos => {{ window.shown = window.{framework}(place); return shown.show(demos); }}", demos)
+    for name in ("one", "two"):
+        page.locator(f"#{name}").scroll_into_view_if_needed()
+        expect(page.frame_locator(f"#{name} iframe").get_by_role("heading", name="Static page")).to_be_visible()
+    page.wait_for_function("() => shown.heard.length > 1")
+    assert sorted(page.evaluate("shown.heard")) == ["one", "two"]
+    assert page.locator("#one .box.bordered").count() == 1
+    page.evaluate("demos => shown.show(demos)", [demos[1], {**demos[0], "container": False, "theme": "dark"}])
+    expect(page.locator("#one .box.bordered")).to_have_count(0)
+    assert page.evaluate("[...document.querySelectorAll('gradio-app')].map((e) => e.id)") == ["two", "one"]
+    for name in ("two", "one"):
+        page.locator(f"#{name}").scroll_into_view_if_needed()
+        expect(page.frame_locator(f"#{name} iframe").get_by_role("heading", name="Static page")).to_be_visible()
+    assert page.locator("#one").get_attribute("theme_mode") == "dark"
+    page.evaluate("shown.end()")
+    assert page.locator("gradio-app").count() == 0
+    assert [error for error in errors if "favicon" not in error and "404" not in error] == []
+
+
+def test_of_twenty_on_a_page_those_that_are_seen_load_on_a_phone_too(
+    page: Page, portal: RunningPortal, static_page: str, blog: Blog
+) -> None:
+    page.set_viewport_size({"width": 390, "height": 800})
+    embeds = "".join(f'<gradio-app id="e{i}" space="ada/static-page"></gradio-app>' for i in range(20))
+    page.goto(blog.publish(script(portal) + embeds, head='<meta name="viewport" content="width=device-width">'))
+    expect(page.frame_locator("#e0 iframe").get_by_role("heading", name="Static page")).to_be_visible()
+    page.wait_for_load_state("networkidle")
+    loaded = page.evaluate("[...document.querySelectorAll('gradio-app')].filter((e) => e.status !== 'waiting').length")
+    assert 2 <= loaded <= 12
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.locator("#e19").scroll_into_view_if_needed()
+    expect(page.frame_locator("#e19 iframe").get_by_role("heading", name="Static page")).to_be_visible()
+    assert violations(page) == []
+
+
+def test_on_a_slow_line_the_reader_sees_what_it_is_waiting_for(
+    page: Page, portal: RunningPortal, greeter: str, blog: Blog
+) -> None:
+    address = blog.publish(f'{script(portal)}<gradio-app space="ada/greeter"></gradio-app>')
+    page.goto("about:blank")
+    line = page.context.new_cdp_session(page)
+    line.send("Network.enable")
+    slow = {"offline": False, "latency": 300, "downloadThroughput": 60_000, "uploadThroughput": 30_000}
+    line.send("Network.emulateNetworkConditions", slow)
+    page.goto(address)
+    expect(page.locator("gradio-app").get_by_role("status")).to_contain_text("Loading the demo…")
+    expect(page.locator("gradio-app .bones")).to_be_visible()
+    predict(page.frame_locator("gradio-app iframe"))
+    expect(page.locator("gradio-app .cover")).to_be_hidden()
+
+
+def test_a_sleeping_space_is_drawn_and_answers(page: Page, portal: RunningPortal, greeter: str, blog: Blog) -> None:
+    portal.command("sleep", "ada/greeter")
+    page.goto(blog.publish(f'{script(portal)}<gradio-app space="ada/greeter"></gradio-app>'))
+    predict(page.frame_locator("gradio-app iframe"))
+
+
+def test_a_reader_is_told_that_a_demo_was_deleted_meanwhile(
+    page: Page, portal: RunningPortal, blog: Blog, hearing: None
+) -> None:
+    portal.deploy(ROOT / "tests" / "demos" / "static_page", "ada/brief-page")
+    page.clock.install()
+    page.goto(blog.publish(f'{script(portal)}<gradio-app space="ada/brief-page"></gradio-app>'))
+    shown = page.frame_locator("gradio-app iframe").get_by_role("heading", name="Static page")
+    expect(shown).to_be_visible()
+    page.clock.fast_forward(21_000)
+    expect(shown).to_be_visible()
+    change(portal, "# brief-page\nservices.delete_space(space)")
+    page.clock.fast_forward(21_000)
+    status = page.locator("gradio-app").get_by_role("status")
+    expect(status).to_contain_text("There is no public Space “ada/brief-page”: it is private, renamed or deleted.")
+    expect(page.get_by_role("button", name="Try again")).to_be_visible()
+    assert page.evaluate("heard.filter(([type]) => type === 'error').length") == 1
+
+
+def test_a_page_whose_height_follows_the_frame_is_no_endless_loop(
+    page: Page, portal: RunningPortal, blog: Blog, tmp_path_factory: pytest.TempPathFactory, hearing: None
+) -> None:
+    folder = tmp_path_factory.mktemp("loop")
+    (folder / "README.md").write_text("---\nsdk: static\n---\n")
+    (folder / "index.html").write_text(
+        '<!doctype html><body style="margin:0"><div style="min-height:100vh">A</div><p>more</p><script>'
+        "new ResizeObserver(() => parent.postMessage({type: 'portico:height', height:"
+        " document.documentElement.scrollHeight}, '*')).observe(document.documentElement)</script>"
+    )
+    portal.deploy(folder, "ada/looping-page")
+    page.goto(blog.publish(f'{script(portal)}<gradio-app space="ada/looping-page"></gradio-app>'))
+    expect(page.frame_locator("gradio-app iframe").get_by_text("more")).to_be_attached()
+    page.wait_for_timeout(2500)
+    assert frame_height(page) < 2500
+    assert page.evaluate("heard.filter(([type]) => type === 'height').length") < 20
+
+
+SHIFTS = """
+window.shifted = 0;
+new PerformanceObserver((list) => {
+  for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.shifted += entry.value;
+}).observe({ type: "layout-shift", buffered: true });
+"""
+
+
+def test_the_page_does_not_jump_when_a_demo_comes(page: Page, portal: RunningPortal, greeter: str, blog: Blog) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=portal.url)
+    page.goto(f"{portal.url}/spaces/ada/greeter")
+    page.get_by_role("button", name="Embed this Space").click()
+    page.get_by_text("Change how it looks").click()
+    expect(page.locator("#embed-element")).to_contain_text("initial_height=")
+    page.get_by_role("button", name="Copy: Web component").click()
+    expect(page.get_by_text("Copied to the clipboard.").first).to_be_attached()
+    copied = str(page.evaluate("navigator.clipboard.readText()"))
+    page.add_init_script(SHIFTS)
+    for before in ("", '<div style="height:1400px">Words</div>'):
+        page.goto(blog.publish(f"<p>Words</p>{before}{copied}<p>More words</p>"))
+        page.locator("gradio-app").scroll_into_view_if_needed()
+        predict(page.frame_locator("gradio-app iframe"))
+        assert page.evaluate("shifted") <= 0.02
+
+
+PLAIN = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Plain</title></head><body>
+<h1>Plain</h1><details><summary>More</summary><div style="height:900px">tall</div></details></body></html>"""
+SERVER = f"""
+import http.server, os
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+        self.wfile.write({PLAIN.encode()!r})
+
+http.server.ThreadingHTTPServer(("0.0.0.0", int(os.environ.get("PORT", 7860))), Handler).serve_forever()
+"""
+
+
+@pytest.mark.parametrize("sdk", ["static", "python", "streamlit"])
+def test_the_height_of_any_kind_of_demo_is_followed_both_ways(
+    page: Page, portal: RunningPortal, blog: Blog, tmp_path_factory: pytest.TempPathFactory, sdk: str
+) -> None:
+    folder = tmp_path_factory.mktemp(sdk)
+    files = {
+        "static": ("index.html", PLAIN),
+        "python": ("app.py", SERVER),
+        "streamlit": (
+            "app.py",
+            "import streamlit as st\nst.title('Plain')\nif st.toggle('More'):\n"
+            "    st.html('<div style=\"height:900px\">tall</div>')\n",
+        ),
+    }
+    name, text = files[sdk]
+    (folder / name).write_text(text)
+    (folder / "README.md").write_text(f"---\nsdk: {sdk}\napp_file: {name}\n---\n")
+    portal.deploy(folder, f"ada/plain-{sdk}")
+    page.goto(blog.publish(f'{script(portal)}<gradio-app space="ada/plain-{sdk}"></gradio-app>'))
+    demo = page.frame_locator("gradio-app iframe")
+    expect(demo.get_by_role("heading", name="Plain")).to_be_visible()
+    more = demo.get_by_text("More")
+    page.wait_for_function("() => document.querySelector('gradio-app').status === 'ready'")
+    page.wait_for_timeout(500)
+    own = frame_height(page)
+    assert own < 600
+    more.click()
+    assert own + 800 < wait_for_height(page, f"h > {own} + 800") < own + 1100
+    more.click()
+    assert abs(wait_for_height(page, f"h < {own} + 100") - own) <= 40
+
+
+def test_what_a_demo_may_do_and_how_it_is_reached_with_the_keyboard(
+    page: Page, portal: RunningPortal, static_page: str, greeter: str, blog: Blog
+) -> None:
+    page.emulate_media(reduced_motion="reduce", color_scheme="light")
+    own = (ROOT / "embed_js" / "gradio.js").read_text()
+    (blog.folder / "gradio.js").write_text(own)  # a blog may keep the script itself, and name the portal
+    page.goto(
+        blog.publish(
+            f'<script type="module" src="gradio.js"></script><a href="#a" id="before">Before</a>'
+            f'<gradio-app id="a" host="{portal.url}" space="ada/static-page" allow="camera"></gradio-app>'
+            f'<gradio-app id="b" host="{portal.url}" space="ada/greeter" theme_mode="system"></gradio-app>'
+        )
+    )
+    first = page.frame_locator("#a iframe")
+    expect(first.get_by_role("heading", name="Static page")).to_be_visible()
+    demo = page.frame_locator("#b iframe")
+    expect(demo.get_by_label("Name")).to_be_visible()
+    allowed = "document => ['camera', 'microphone', 'geolocation'].map((f) => document.featurePolicy.allowsFeature(f))"
+    by_frame = [frame.evaluate(f"({allowed})(document)") for frame in page.frames[1:]]
+    assert sorted(by_frame) == [[False, False, False], [True, False, False]]
+    assert page.locator("#b .bones i").first.evaluate("bone => getComputedStyle(bone).animationName") == "none"
+    page.locator("#before").focus()
+    for _ in range(2):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.id") == "a":
+            break
+    expect(first.get_by_role("button", name="Add a line")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(first.get_by_text("Line 1")).to_be_visible()
+    expect(demo.locator("body")).not_to_have_class("dark")
+    page.emulate_media(reduced_motion="reduce", color_scheme="dark")
+    expect(demo.locator("body")).to_have_class("dark")

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
+import hashlib
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import brotli
 import pytest
+from django.core.management import call_command
 from django.test import Client
 
-from apps.embed.script import best_encoding, script
+from apps.embed.models import ScriptVersion
+from apps.embed.script import SOURCE, best_encoding, keep, script, version
 
 
 def test_any_site_may_load_it(client: Client) -> None:
@@ -79,3 +84,66 @@ def test_it_parses_as_a_plain_script_and_as_a_module(tmp_path: Path, name: str) 
 )
 def test_the_smallest_encoding_that_was_asked_for_is_chosen(asked: str, chosen: str) -> None:
     assert best_encoding(asked) == chosen
+
+
+def test_a_version_is_served_by_its_digest_for_ever_and_is_what_its_integrity_says(
+    client: Client, db: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    old = script()
+    keep()
+    newer = tmp_path / "gradio.js"
+    newer.write_text("(() => {})();\n")
+    monkeypatch.setattr("apps.embed.script.SOURCE", newer)
+    assert script().digest != old.digest
+    for known in (old, script()):
+        answer = client.get(f"/embed/gradio-{known.digest}.js")
+        assert answer.status_code == 200
+        assert known.integrity == "sha384-" + base64.b64encode(hashlib.sha384(answer.content).digest()).decode()
+        assert "immutable" in answer["Cache-Control"] and answer["Access-Control-Allow-Origin"] == "*"
+    assert client.get("/embed/gradio-0123456789abcdef0123.js").status_code == 404
+
+
+def test_the_script_is_kept_when_the_database_is_brought_up_to_date(transactional_db: None) -> None:
+    assert version(script().digest) is not None
+    call_command("migrate", "embed", verbosity=0)
+    assert ScriptVersion.objects.filter(digest=script().digest).exists()
+
+
+CONSUMER = """
+import "@portico/embed";
+import type { GradioAppAttributes } from "@portico/embed";
+
+const element = document.createElement("gradio-app");
+element.addEventListener("height", (event) => event.detail.height.toFixed());
+element.addEventListener("error", (event) => event.detail.message.trim());
+element.container = false;
+export const status: "" | "waiting" | "loading" | "ready" | "error" = element.status;
+export const attributes: GradioAppAttributes = { space: "ada/hello", theme_mode: "dark", eager: true };
+// @ts-expect-error: there is no such theme
+export const wrong: GradioAppAttributes = { theme_mode: "blue" };
+"""
+
+
+def test_the_package_brings_the_element_and_its_types(tmp_path: Path) -> None:
+    folder = SOURCE.parent
+    packed = ["npm", "pack", "--silent", "--pack-destination", str(tmp_path)]
+    name = subprocess.run(packed, cwd=folder, check=True, capture_output=True, text=True, timeout=60).stdout.strip()
+    place = tmp_path / "node_modules" / "@portico" / "embed"
+    place.mkdir(parents=True)
+    subprocess.run(["tar", "xf", tmp_path / name, "--strip-components=1", "-C", place], check=True, timeout=60)
+    assert sorted(path.name for path in place.iterdir()) == ["gradio.d.ts", "gradio.js", "package.json"]
+    (tmp_path / "consumer.ts").write_text(CONSUMER)
+    options = ["--noEmit", "--strict", "--module", "nodenext", "--target", "es2022", "--types", ""]
+    compiler = [str(folder / "node_modules" / ".bin" / "tsc"), *options, "consumer.ts"]
+    checked = subprocess.run(compiler, cwd=tmp_path, check=False, capture_output=True, text=True, timeout=60)
+    assert checked.returncode == 0, checked.stdout
+
+
+def test_the_types_name_the_attributes_that_the_element_has() -> None:
+    observed = re.search(r"observedAttributes = \[(.*?)\]", SOURCE.read_text(), re.DOTALL)
+    assert observed is not None
+    declared = re.search(
+        r"interface GradioAppAttributes \{(.*?)\n\}", SOURCE.with_name("gradio.d.ts").read_text(), re.S
+    )
+    assert declared is not None
+    assert sorted(re.findall(r"^  (\w+)\?:", declared[1], re.M)) == sorted(re.findall(r'"(\w+)"', observed[1]))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import pytest
 from django.conf import settings
+from django.http import HttpResponse
 from django.test import Client
 from django.utils import timezone
 
 from apps.accounts.models import Namespace, User
-from apps.spaces.models import Space
-from apps.spaces.services import set_visibility, withhold_space
+from apps.spaces.links import address_of, make_link, revoke_link, signed
+from apps.spaces.models import ShareLink, Space
+from apps.spaces.services import create_space, set_embedding, set_visibility, withhold_space
 
 
 def test_a_public_space_says_where_it_lives_and_how_it_is(client: Client, space: Space) -> None:
@@ -72,3 +75,62 @@ def test_a_withheld_private_space_stays_unknown(client: Client, space: Space) ->
 def test_it_says_when_the_owner_has_turned_embedding_off(client: Client, space: Space) -> None:
     Space.objects.filter(pk=space.pk).update(disable_embedding=True)
     assert client.get("/embed/spaces/ada/hello").json()["embeddable"] is False
+
+
+def ask(client: Client, link: ShareLink, origin: str = "https://blog.example", **more: str) -> HttpResponse:
+    address = "/embed/spaces/" + more.get("space", "ada/hello")
+    return client.get(address, {"token": more.get("token", signed(link))}, headers={"origin": origin})
+
+
+def test_a_links_token_tells_a_private_space_to_the_sites_it_names(client: Client, space: Space, ada: User) -> None:
+    set_visibility(space, Space.Visibility.PRIVATE)
+    set_embedding(space, disabled=False, sites="https://blog.example")
+    link = make_link(space, "year", user=ada)
+    answer = ask(client, link)
+    assert (answer.status_code, answer.json()["embeddable"]) == (200, True)
+    assert answer.json()["url"] == address_of(link)
+    assert answer["Cache-Control"] == "no-store"
+    assert answer["Access-Control-Allow-Origin"] == "*"
+    assert ask(client, link, "https://evil.example").json()["embeddable"] is False
+    set_embedding(space, disabled=True, sites="https://blog.example")
+    assert ask(client, link).json()["embeddable"] is False
+    withhold_space(space, "Copies a bank.")
+    assert ask(client, link).status_code == 410
+
+
+def test_a_token_that_has_ended_or_is_anothers_tells_nothing(client: Client, space: Space, ada: User) -> None:
+    set_visibility(space, Space.Visibility.PRIVATE)
+    link = make_link(space, "hour", user=ada)
+    other = make_link(create_space(ada.namespace, "other", user=ada), "hour", user=ada)
+    unknown = client.get("/embed/spaces/ada/nothing")
+    for answer in (ask(client, link, token="made-up"), ask(client, other), ask(client, link, space="ada/nothing")):
+        assert (answer.status_code, answer.content) == (404, unknown.content)
+    ShareLink.objects.filter(pk=link.pk).update(expires_at=timezone.now())
+    assert ask(client, link).status_code == 403
+    revoke_link(other.space, str(other.pk))
+    assert ask(client, other, space="ada/other").status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("site", "origin", "is_shown"),
+    [
+        ("https://blog.example", "https://blog.example", True),
+        ("https://blog.example", "https://blog.example:8443", False),
+        ("https://blog.example", "http://blog.example", False),
+        ("http://blog.example", "https://blog.example", True),
+        ("https://*.blog.example", "https://a.b.blog.example", True),
+        ("https://*.blog.example", "https://blog.example", False),
+        ("https://*.blog.example", "https://evilblog.example", False),
+        ("http://localhost:8080", "http://localhost:8080", True),
+        ("https://blog.example", "null", False),
+        ("https://*.blog.example", "https://*.blog.example", False),
+    ],
+)
+def test_the_element_is_told_whether_its_page_may_show_the_space(
+    client: Client, space: Space, site: str, origin: str, is_shown: bool
+) -> None:
+    set_embedding(space, disabled=False, sites=site)
+    answer = client.get("/embed/spaces/ada/hello", headers={"origin": origin})
+    assert answer.json()["embeddable"] is is_shown
+    assert "Origin" in answer["Vary"]
+    assert client.get("/embed/spaces/ada/hello").json()["embeddable"] is True  # the portal's own pages say no origin

@@ -6,8 +6,9 @@ from django import template
 from django.conf import settings
 
 from apps.embed.oembed import discovery, preview_url
-from apps.embed.selectors import Snippets, description_of, snippets, title_of
-from apps.spaces.models import Space
+from apps.embed.selectors import Snippets, description_of, element, snippets, title_of
+from apps.spaces.links import signed
+from apps.spaces.models import ShareLink, Space
 
 register = template.Library()
 
@@ -16,6 +17,12 @@ register = template.Library()
 def embed_snippets(space: Space) -> Snippets:
     """The Space's snippets: `{% embed_snippets space as embed %}`."""
     return snippets(space)
+
+
+@register.simple_tag
+def embed_element(link: ShareLink) -> str:
+    """The element with a link's token: `{% embed_element link %}`. Needs its `space`, with its `owner`, loaded."""
+    return element(link.space, token=signed(link))
 
 
 @register.simple_tag
