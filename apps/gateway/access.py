@@ -96,6 +96,11 @@ def _session_digest(user: User) -> str:
     return user.get_session_auth_hash()[:16]
 
 
+def for_user(space_id: int, user: User) -> Pass:
+    """What the cookie of a person says who has just proven who they are."""
+    return Pass(space_id, user.pk, _session_digest(user))
+
+
 LINK = "link:"
 """What the session of whoever came by a link begins with."""
 
@@ -127,7 +132,7 @@ def _redeem_code(code: str, space_id: int) -> tuple[Pass, int] | None:
             return None
     if row.space_id != space_id or row.expires_at <= timezone.now():
         return None
-    return Pass(space_id, row.user_id, _session_digest(row.user)), COOKIE_SECONDS
+    return for_user(space_id, row.user), COOKIE_SECONDS
 
 
 def cookie_value(given: Pass) -> str:
