@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import suppress
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Any
 
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, TypeAdapter, ValidationError
 
 from apps.accounts.models import User
 from apps.embed.inside import Caller
+from apps.embed.messages import Authorize, Cancel, Resume, Start, read
 from apps.embed.runs import Functions, Refused, Run, runs
 from apps.gateway import access, pages, passwords
 from apps.gateway import headers as h
@@ -22,8 +22,6 @@ from apps.gateway.routes import Route
 from apps.spaces.consumers import NOT_FOUND, person_now
 from apps.spaces.models import SDK
 
-MAX_MESSAGE_BYTES = 1024**2
-MAX_DEPTH = 64
 MAX_AT_ONCE = 8
 """Runs of one socket that are under way."""
 MAX_FAULTS = 100
@@ -33,71 +31,6 @@ IDLE_SECONDS = 300.0
 
 BAD_MESSAGES, TOO_MANY, IDLE, UNSUITABLE, WITHHELD, NOT_RUNNING = 1008, 4429, 4408, 4400, 4410, 4503
 """Codes that a socket is closed with, beside `NOT_FOUND`."""
-
-
-class Message(BaseModel):
-    """What a caller may say. What is misspelt is refused rather than left out."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-Id = Annotated[str, Field(min_length=1, max_length=64)]
-
-
-class Start(Message):
-    """Run an endpoint.
-
-    Attributes:
-        endpoint: its name, or the number of a function without one.
-        data: a value for each of its parameters.
-        id: what the caller calls the run.
-    """
-
-    type: Literal["run"] = "run"
-    endpoint: Annotated[str, Field(max_length=200)] | int
-    data: list[Any] = Field(default_factory=list)
-    id: Id | None = None
-
-
-class Cancel(Message):
-    """Give a run up, by its own or the caller's name for it."""
-
-    type: Literal["cancel"]
-    run: Id | None = None
-    id: Id | None = None
-
-
-class Resume(Message):
-    """Follow a run further, from what came after an event on."""
-
-    type: Literal["resume"]
-    run: Id
-    event_id: Annotated[int, Field(ge=0)] = 0
-
-
-class Authorize(Message):
-    """Say what lets the caller in, where a header cannot: an access token, the Space's password, or the code of a link
-    to it (`__sign` in its address)."""
-
-    type: Literal["auth"]
-    token: Annotated[str, Field(max_length=200)] = ""
-    password: Annotated[str, Field(max_length=128)] = ""
-    link: Annotated[str, Field(max_length=500)] = ""
-
-
-def _kind(said: Any) -> str:
-    return str(said.get("type", "run"))
-
-
-MESSAGES: TypeAdapter[Start | Cancel | Resume | Authorize] = TypeAdapter(
-    Annotated[
-        Annotated[Start, Tag("run")]
-        | Annotated[Cancel, Tag("cancel")]
-        | Annotated[Resume, Tag("resume")]
-        | Annotated[Authorize, Tag("auth")],
-        Discriminator(_kind),
-    ]
-)
 
 
 class Shut(Refused):
@@ -110,44 +43,6 @@ class Shut(Refused):
     def __init__(self, code: str, why: str, close: int) -> None:
         super().__init__(code, why)
         self.close = close
-
-
-def read(text: str) -> Start | Cancel | Resume | Authorize:
-    """A message of a caller's.
-
-    Raises:
-        Refused: it is none; the text says why.
-    """
-    if len(text) > MAX_MESSAGE_BYTES or len(text.encode()) > MAX_MESSAGE_BYTES:
-        raise Refused("too_large", f"A message may have at most {MAX_MESSAGE_BYTES // 1024**2} MiB; upload files.")
-    try:
-        said = json.loads(text, parse_constant=_no_number)
-    except (ValueError, RecursionError):
-        raise Refused("bad_message", "This message is not JSON.") from None
-    if not isinstance(said, dict):
-        raise Refused("bad_message", "A message is a JSON object.")
-    if _is_deep(said):
-        raise Refused("bad_message", f"This message is nested deeper than {MAX_DEPTH} levels.")
-    try:
-        return MESSAGES.validate_python(said)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        if first["type"] == "union_tag_invalid":
-            raise Refused("bad_message", "The type of a message is run, cancel, resume or auth.") from None
-        where = ".".join(str(part) for part in first["loc"][1:])[:100]
-        raise Refused("bad_message", f"{where}: {first['msg']}." if where else f"{first['msg']}.") from None
-
-
-def _no_number(text: str) -> NoReturn:
-    raise ValueError(text)
-
-
-def _is_deep(said: Any) -> bool:
-    layer = [said]
-    for _ in range(MAX_DEPTH + 1):
-        parts = [part for value in layer for part in (value.values() if isinstance(value, dict) else value)]
-        layer = [part for part in parts if isinstance(part, dict | list)]
-    return bool(layer)
 
 
 class RunConsumer(AsyncWebsocketConsumer):
@@ -257,7 +152,8 @@ class RunConsumer(AsyncWebsocketConsumer):
             Refused: they must say first what lets them in.
         """
         route = await self._gateway.routes.find(("slug", self._slug))
-        user_id, given, token = None, self._given, ""
+        given, token = self._given, ""
+        user_id = given.user_id if given else None
         if self._token and (found := await self._gateway.rights.token(self._token)).user_id is not None:
             user_id, token, given = found.user_id, self._token, None
         elif given is None and route is not None and (route.closed or route.tells_username) and self._is_own:

@@ -8,6 +8,7 @@ app_name = "embed"
 urlpatterns = [
     path("spaces/<str:owner>/<str:name>/api", views.api, name="api"),
     path("spaces/<str:owner>/<str:name>/openapi.json", views.openapi, name="openapi"),
+    path("spaces/<str:owner>/<str:name>/asyncapi.json", views.asyncapi, name="asyncapi"),
     path("oembed", views.oembed, name="oembed"),
     path("embed/badge.svg", views.badge, name="badge"),
     path("embed/spaces/<str:owner>/<str:name>/preview.png", views.preview, name="preview"),
