@@ -102,12 +102,12 @@ class RunConsumer(AsyncWebsocketConsumer):
         if not self._counted:
             return
         self._stay()
-        label: str | None = None
+        names: dict[str, str] = {}
         try:
             if text_data is None:
                 raise Refused("bad_message", "Messages are JSON, as text.")
             message = read(text_data)
-            label = message.id if isinstance(message, Start) else None
+            names = message.names()
             match message:
                 case Start():
                     await self._start(message)
@@ -120,11 +120,13 @@ class RunConsumer(AsyncWebsocketConsumer):
         except Shut as shut:
             await self._shut(shut.code, str(shut), shut.close)
         except Refused as refused:
-            await self._refuse(refused, label)
+            await self._refuse(refused, names)
 
-    async def _refuse(self, refused: Refused, label: str | None) -> None:
-        said = {"type": "error", "code": refused.code, "message": str(refused)}
-        await self.send(json.dumps(said if label is None else said | {"id": label}))
+    async def _refuse(self, refused: Refused, names: dict[str, str]) -> None:
+        """Args:
+        names: of the run that it is about.
+        """
+        await self.send(json.dumps({"type": "error", "code": refused.code, "message": str(refused), **names}))
         self._faults += 1
         if self._faults >= MAX_FAULTS:
             await self._shut("too_many_requests", "Too many of these messages were without effect.", BAD_MESSAGES)

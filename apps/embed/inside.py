@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -209,6 +210,30 @@ def parsed(data: bytes) -> Any:
         return json.loads(data)
     except (ValueError, RecursionError):
         return None
+
+
+def multipart(name: str, file: AsyncIterator[bytes], length: int) -> tuple[str, int, AsyncIterator[bytes]]:
+    """A form with one file in it, in the field `files` (https://html.spec.whatwg.org/#multipart-form-data).
+
+    Returns:
+        Its media type, how many bytes it has, and these.
+    """
+    boundary = secrets.token_hex(16)
+    for character, instead in (('"', "%22"), ("\r", "%0D"), ("\n", "%0A")):
+        name = name.replace(character, instead)
+    head = (
+        f'--{boundary}\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n'
+        "Content-Type: application/octet-stream\r\n\r\n"
+    ).encode()
+    end = f"\r\n--{boundary}--\r\n".encode()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield head
+        async for piece in file:
+            yield piece
+        yield end
+
+    return f"multipart/form-data; boundary={boundary}", len(head) + length + len(end), pieces()
 
 
 async def once(data: bytes) -> AsyncIterator[bytes]:

@@ -19,6 +19,10 @@ class Message(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
+    def names(self) -> dict[str, str]:
+        """What the run that it is about is called, as far as it says that."""
+        return self.model_dump(include={"run", "id"}, exclude_none=True)
+
 
 Id = Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
 

@@ -143,6 +143,7 @@ def api(request: HttpRequest, space: Space) -> HttpResponse:
         "known": known,
         "shown": shown,
         "needs_token": calls.needs_token(space),
+        "socket": calls.socket_address(space),
         "address": calls.address(space),
         "mcp": f"{calls.address(space)}gradio_api/mcp/"
         if known.config and known.config.get("mcp_server") is True

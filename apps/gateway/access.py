@@ -60,11 +60,13 @@ def issue_code(space: Space, user: User) -> str:
     return code
 
 
-def frame_url(space: Space, user: User | AnonymousUser) -> str:
+def frame_url(space: Space, user: User | AnonymousUser, path: str | None = None) -> str:
     """The address to frame a Space by: its own, with a one-time code for a `user` who may use it when it is
-    closed, or is told who asks."""
-    deployment = Deployment.objects.filter(space=space, is_current=True).only("base_path").first()
-    address = space.url.rstrip("/") + (deployment.base_path if deployment else "/")
+    closed, or is told who asks. `path` is where its app begins, unless another one is given, percent-encoded."""
+    if path is None:
+        deployment = Deployment.objects.filter(space=space, is_current=True).only("base_path").first()
+        path = deployment.base_path if deployment else "/"
+    address = space.url.rstrip("/") + path
     if not (space.is_private or space.asks_password or space.tells_username) or not user.is_authenticated:
         return address
     if not usable_by(user).filter(pk=space.pk).exists():

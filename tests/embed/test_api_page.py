@@ -79,9 +79,10 @@ def test_the_page_says_what_can_be_called(client: Client, space: Space) -> None:
     for text in ("/greet", "Greets &lt;people&gt;.", "how often", "required", f"{settings.PORTICO_URL}/run/ada/hello/"):
         assert text in html
     assert f"{settings.PORTICO_URL}/run/ada/hello/gradio_api/mcp/" in html
-    assert "HF_TOKEN" not in html and "api-token" not in html
+    assert "HF_TOKEN" not in html and "csrfmiddlewaretoken" not in html.partition("api-title")[2]
+    assert f"{calls.socket_address(space)}" in html and "/spaces/ada/hello/asyncapi.json" in html
     assert re.findall(r'<label for="(endpoint-1-\d)"', html) == ["endpoint-1-1", "endpoint-1-2"]
-    assert html.count("data-try") == 3, "a function without a name has no address, nor a name with a slash"
+    assert html.count("data-try") == 5
 
 
 def test_before_its_first_start_the_page_says_so(client: Client, space: Space) -> None:
@@ -108,8 +109,8 @@ def test_a_closed_space_is_called_with_a_token(client: Client, space: Space, ada
     assert client.get("/spaces/ada/hello/openapi.json").status_code == 404
     client.force_login(ada)
     html = page(client)
-    assert "api-token" in html and "Create a token" in html
-    assert html.count("HF_TOKEN") >= 4
+    assert "Create a token" in html and "/spaces/ada/hello/api/upload" in html
+    assert html.count("HF_TOKEN") >= 5
     answer = client.get("/spaces/ada/hello/openapi.json")
     assert answer.json()["security"] == [{"token": []}]
     assert "Access-Control-Allow-Origin" not in answer.headers
