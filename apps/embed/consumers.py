@@ -11,6 +11,7 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 
 from apps.accounts.models import User
+from apps.embed.elsewhere import Relays
 from apps.embed.inside import Caller
 from apps.embed.messages import Authorize, Cancel, Resume, Start, read
 from apps.embed.runs import Functions, Refused, Run, runs
@@ -26,11 +27,17 @@ MAX_AT_ONCE = 8
 """Runs of one socket that are under way."""
 MAX_FAULTS = 100
 """Messages without effect after which a socket is closed."""
+ANSWER_SECONDS = 2.0
+"""How long another process may take to say that a run is there."""
 IDLE_SECONDS = 300.0
 """How long a socket stays open on which nothing is said or runs."""
 
 BAD_MESSAGES, TOO_MANY, IDLE, UNSUITABLE, WITHHELD, NOT_RUNNING = 1008, 4429, 4408, 4400, 4410, 4503
 """Codes that a socket is closed with, beside `NOT_FOUND`."""
+
+
+relays = Relays(runs)
+NO_SUCH_RUN = Refused("no_such_run", "There is no such run, or it is over.")
 
 
 class Shut(Refused):
@@ -58,10 +65,14 @@ class RunConsumer(AsyncWebsocketConsumer):
         self._writer: asyncio.Task[None] | None = None
         self._idle: asyncio.TimerHandle | None = None
         self._runs: dict[str, tuple[Run, int]] = {}
+        self._elsewhere: dict[str, asyncio.Task[None]] = {}
         try:
             await super().__call__(scope, receive, send)
         finally:
             self._clean_up()
+            for run, miss in self._elsewhere.items():
+                miss.cancel()
+                await relays.say("run.left", run, self.channel_name)
 
     def _clean_up(self) -> None:
         for run, _ in self._runs.values():
@@ -141,7 +152,7 @@ class RunConsumer(AsyncWebsocketConsumer):
         self._idle = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._look_whether_idle)
 
     def _look_whether_idle(self) -> None:
-        if self._runs:
+        if self._runs or self._elsewhere:
             self._stay()
         else:
             self._closing = asyncio.create_task(self.close(IDLE, "Nothing was said for a while."))
@@ -191,7 +202,8 @@ class RunConsumer(AsyncWebsocketConsumer):
         def learnt(found: Functions) -> None:
             self._known = deployment, found
 
-        run = Run(caller, message.endpoint, message.data, label=message.id, known=known, learnt=learnt)
+        await relays.listen()
+        run = Run(runs.new_id(), caller, message.endpoint, message.data, label=message.id, known=known, learnt=learnt)
         runs.add(run)
         self._follow(run, 0)
         run.begin()
@@ -199,21 +211,51 @@ class RunConsumer(AsyncWebsocketConsumer):
     async def _cancel(self, message: Cancel) -> None:
         caller = await self._caller()
         if message.run is not None:
-            run = runs.find(message.run, caller)
+            if message.run in self._elsewhere:
+                await relays.say("run.unwanted", message.run, self.channel_name, who=caller.who)
+                return
+            run = runs.find(message.run, caller.who)
         else:
             run = next((run for run, _ in self._runs.values() if message.id and run.label == message.id), None)
         if run is None:
-            raise Refused("no_such_run", "There is no such run, or it has ended.")
+            raise NO_SUCH_RUN
         run.give_up()
 
     async def _resume(self, message: Resume) -> None:
-        run = runs.find(message.run, await self._caller())
-        if run is None:
-            raise Refused("no_such_run", "There is no such run any more.")
-        if len(self._runs) >= MAX_AT_ONCE and run.id not in self._runs:
+        caller = await self._caller()
+        known = {*self._runs, *self._elsewhere}
+        if len(known) >= MAX_AT_ONCE and message.run not in known:
             raise Refused("too_many_runs", f"At most {MAX_AT_ONCE} runs may be under way on one socket.")
-        self._follow(run, message.event_id)
-        self._news.set()
+        run = runs.find(message.run, caller.who)
+        if run is not None:
+            self._follow(run, message.event_id)
+            self._news.set()
+        elif runs.is_elsewhere(message.run):
+            given_up = asyncio.create_task(self._miss(message))
+            self._elsewhere[message.run] = given_up
+            await relays.want(message.run, self.channel_name, caller, message.event_id)
+        else:
+            raise NO_SUCH_RUN
+
+    async def _miss(self, message: Resume) -> None:
+        """Say that a run is nowhere, unless its process answers meanwhile."""
+        await asyncio.sleep(ANSWER_SECONDS)
+        self._elsewhere.pop(message.run, None)
+        with suppress(OSError):
+            await self._refuse(NO_SUCH_RUN, message.names())
+
+    async def run_here(self, event: dict[str, Any]) -> None:
+        """Another process has a run that was asked for."""
+        if miss := self._elsewhere.get(event["run"]):
+            miss.cancel()
+
+    async def run_told(self, event: dict[str, Any]) -> None:
+        """What such a run tells."""
+        if event["run"] in self._elsewhere:
+            if event["ends"]:
+                del self._elsewhere[event["run"]]
+            await self.send(event["text"])
+            await relays.say("run.heard", event["run"], self.channel_name)
 
     async def _authorize(self, message: Authorize) -> None:
         self._faults += 1  # whoever guesses is shut out soon

@@ -56,6 +56,13 @@ class Caller:
     given: Pass | None = None
 
     @property
+    def who(self) -> list[int | str]:
+        """What tells this person and this Space from others; without an account, the password or link that let them
+        in. It passes the channel layer."""
+        nobody = self.given.session if self.given else ""
+        return [self.route.space_id, nobody if self.user_id is None else self.user_id]
+
+    @property
     def prefix(self) -> str:
         """The path before that of the app: under the portal's `/run/`, but for a cookie, which counts on the Space's
         own host alone."""

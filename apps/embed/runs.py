@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import secrets
 import time
 from collections import OrderedDict
@@ -30,6 +31,7 @@ API = "/gradio_api"
 ENDS = frozenset({"result", "error", "cancelled"})
 OVERTAKEN = frozenset({"queue", "progress", "partial"})
 """Of these only the newest says something."""
+PROCESS = re.compile(r"[0-9a-f]{12}")
 LEVELS = frozenset({"info", "warning", "success", "error"})
 
 
@@ -137,11 +139,16 @@ class Event:
     type: str
     text: str
 
+    @property
+    def ends(self) -> bool:
+        return self.type in ENDS
+
 
 class Run:
     """A run under way, or one that has ended a moment ago.
 
     Args:
+        run_id: as `Runs.new_id` makes it.
         caller: for whom.
         endpoint: its name or number, as the caller said.
         data: its inputs.
@@ -149,7 +156,7 @@ class Run:
         known: the app's functions where they are known, else None; asked for then and given to `learnt`.
 
     Attributes:
-        id: nobody can guess it.
+        id: its name.
         label: see above.
         ended: whether everything is told.
         size: characters of what is kept.
@@ -157,6 +164,7 @@ class Run:
 
     def __init__(
         self,
+        run_id: str,
         caller: Caller,
         endpoint: str | int,
         data: list[Any],
@@ -165,7 +173,7 @@ class Run:
         known: Functions | None,
         learnt: Callable[[Functions], None],
     ) -> None:
-        self.id = secrets.token_urlsafe(16)
+        self.id = run_id
         self.caller = caller
         self.ended = False
         self.size = 0
@@ -193,7 +201,9 @@ class Run:
 
     def follow(self, follower: Callable[[], None]) -> None:
         """Have `follower` called when there is news; in place of whoever followed before."""
-        self._follower = follower
+        former, self._follower = self._follower, follower
+        if former is not None and former != follower:
+            former()  # it sees that it follows no more
         if self._timer is not None and not self.ended:
             self._timer.cancel()
 
@@ -371,18 +381,37 @@ class Runs:
     """The runs of this process that can be followed."""
 
     def __init__(self) -> None:
+        self._process = ""
         self._all: dict[str, Run] = {}
         self._ended: OrderedDict[str, Run] = OrderedDict()
 
     def add(self, run: Run) -> None:
         self._all[run.id] = run
 
-    def find(self, run_id: str, caller: Caller) -> Run | None:
-        """A run that the same person asked of the same Space."""
+    @property
+    def process(self) -> str:
+        """The name of this process."""
+        if not self._process:
+            self._process = secrets.token_hex(6)
+        return self._process
+
+    def new_id(self) -> str:
+        """A name for a run, which nobody can guess and by which its process is found."""
+        return f"{self.process}.{secrets.token_urlsafe(16)}"
+
+    def process_of(self, run_id: str) -> str:
+        """The process that a name leads to; empty when it cannot be one's."""
+        process = run_id.partition(".")[0]
+        return process if PROCESS.fullmatch(process) else ""
+
+    def is_elsewhere(self, run_id: str) -> bool:
+        """Whether another process may have this run."""
+        return self.process_of(run_id) not in ("", self.process)
+
+    def find(self, run_id: str, who: list[int | str]) -> Run | None:
+        """A run that the same person (`Caller.who`) asked of the same Space."""
         run = self._all.get(run_id)
-        if run is None or run.caller.route.space_id != caller.route.space_id:
-            return None
-        return run if _is_same(run.caller, caller) else None
+        return run if run is not None and run.caller.who == who else None
 
     def ended(self, run: Run) -> None:
         """Remember it for `HOLD_SECONDS`, unless others that ended later need the room."""
@@ -397,11 +426,6 @@ class Runs:
     def _forget(self, run_id: str) -> None:
         self._ended.pop(run_id, None)
         self._all.pop(run_id, None)
-
-
-def _is_same(one: Caller, other: Caller) -> bool:
-    """Whether both are the same person; without an account, the same password or link let them in."""
-    return one.user_id == other.user_id and (one.user_id is not None or one.given == other.given)
 
 
 runs = Runs()

@@ -5,22 +5,28 @@ from __future__ import annotations
 import ast
 import asyncio
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from django.test import Client
 from jsonschema import Draft7Validator
 
-from apps.embed import calls
+from apps.embed import calls, consumers
 from apps.embed import runs as runs_module
+from apps.embed.elsewhere import Relays
 from apps.embed.endpoints import endpoints
 from apps.embed.inside import Caller
 from apps.embed.messages import MAX_DEPTH, MAX_MESSAGE_BYTES, Cancel, Resume, Start, read
-from apps.embed.runs import MAX_LOGS, Refused, Run, functions, runs
+from apps.embed.runs import MAX_LOGS, Refused, Run, Runs, functions, runs
+from apps.gateway.asgi import shut_down
 from apps.gateway.routes import Route
 from apps.spaces.models import Space
+from portal.asgi import application
 from tests.embed.test_api_page import INFO, describe
+from tests.patient_socket import PatientSocket
 from tests.running_portal import ROOT
+from tests.waiting import until
 
 SPECIFICATION = ROOT / "tests" / "clients" / "node_modules" / "@asyncapi" / "specs" / "schemas" / "3.0.0.json"
 ROUTE = Route(1, "ada/hello", 1, "ada-hello", False, False, "RUNNING", "", "gradio", False)
@@ -77,7 +83,8 @@ def test_what_may_be_called_is_read_from_the_apps_word() -> None:
 
 
 def made(**more: Any) -> Run:
-    return Run(Caller(ROUTE, "192.0.2.1", **more), "/greet", [], label="mine", known=None, learnt=lambda found: None)
+    caller = Caller(**{"route": ROUTE, "address": "192.0.2.1", **more})
+    return Run(runs.new_id(), caller, "/greet", [], label="mine", known=None, learnt=lambda found: None)
 
 
 def told(run: Run, after: int = 0) -> list[dict[str, Any]]:
@@ -109,14 +116,14 @@ async def test_of_what_overtakes_itself_the_newest_alone_is_kept(monkeypatch: py
     assert [m["type"] for m in told(run, numbers[-1])] == ["result"] and run.ended and not run.failed
     assert told(run)[-1]["id"] == "mine"
 
-    assert runs.find(run.id, Caller(ROUTE, "192.0.2.9")) is run
-    assert runs.find(run.id, Caller(ROUTE, "192.0.2.1", user_id=5)) is None, "another visitor's"
+    assert runs.find(run.id, Caller(ROUTE, "192.0.2.9").who) is run
+    assert runs.find(run.id, Caller(ROUTE, "192.0.2.1", user_id=5).who) is None, "another visitor's"
     monkeypatch.setattr(runs_module, "MAX_REMEMBERED_BYTES", 1)
     other = made(user_id=5)
     runs.add(other)
     other.give_up()
-    assert runs.find(run.id, run.caller) is None, "forgotten for the room that it took"
-    assert runs.find(other.id, other.caller) is other
+    assert runs.find(run.id, run.caller.who) is None, "forgotten for the room that it took"
+    assert runs.find(other.id, other.caller.who) is other
 
 
 async def test_a_run_that_nobody_follows_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,6 +143,48 @@ async def test_a_run_that_nobody_follows_is_given_up(monkeypatch: pytest.MonkeyP
     run.leave(follower)
     await asyncio.sleep(0.03)
     assert [message["type"] for message in told(run)] == ["cancelled"]
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_run_is_taken_up_from_another_process(space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The socket's process is this one too, but knows no runs: all that it has of them passes the channel layer."""
+    (function,) = functions({"dependencies": [{"id": 0, "api_name": "greet", "inputs": [], "outputs": [2]}]}).values()
+    run = made(route=replace(ROUTE, space_id=space.pk))
+    there = Relays(runs)
+    await there.listen()
+    runs.add(run)
+    monkeypatch.setattr(consumers, "runs", Runs())
+    monkeypatch.setattr(consumers, "ANSWER_SECONDS", 0.2)
+
+    def partial(n: int) -> None:
+        run._pass_on(function, {"msg": "process_generating", "success": True, "output": {"data": [n]}})
+
+    def socket() -> PatientSocket:
+        return PatientSocket(application, "/ws/spaces/ada/hello/run", headers=[(b"host", b"localhost")])
+
+    partial(1)
+    one = socket()
+    await one.connect()
+    await one.send_json_to({"type": "resume", "run": run.id})
+    assert (await one.receive_json_from())["data"] == [1]
+    partial(2)
+    assert (await one.receive_json_from())["data"] == [2]
+    await one.disconnect()
+    await until(lambda: not there._relays)
+    assert run._timer is not None and not run.ended, "held for whoever takes it up again"
+    partial(3)
+    other = socket()
+    await other.connect()
+    for wanted in (f"{'0' * 12}.nothing", "nothing"):
+        await other.send_json_to({"type": "resume", "run": wanted})
+        assert (await other.receive_json_from())["code"] == "no_such_run"
+    await other.send_json_to({"type": "resume", "run": run.id, "event_id": 2})
+    assert (await other.receive_json_from())["data"] == [3]
+    await other.send_json_to({"type": "cancel", "run": run.id})
+    assert (await other.receive_json_from())["type"] == "cancelled"
+    await other.disconnect()
+    await until(lambda: not there._relays)
+    await shut_down()
 
 
 def test_the_asyncapi_document_is_one(client: Client, space: Space) -> None:
