@@ -34,7 +34,8 @@ async def upload(request: HttpRequest, owner: str, name: str) -> HttpResponse:
     if request.method != "POST":
         return HttpResponseNotAllowed(["POST"])
     user = await request.auser()
-    route = await current().routes.find(("slug", f"{owner}/{name}".lower()))
+    known = isinstance(user, User)
+    route = await current().routes.find(("slug", f"{owner}/{name}".lower())) if known else None
     if route is None or not isinstance(user, User):
         return HttpResponse(pages.not_found(None).as_json(), status=404, content_type="application/json")
     length = int(request.META.get("CONTENT_LENGTH") or 0)

@@ -4,7 +4,9 @@ const FILE = { _type: "gradio.FileData" };
 const ENDS = new Set(["result", "error", "cancelled"]);
 const MAX_TRIES = 5;
 const STATES = { pending: "Calling …", waking: "Waking the app …", queued: "Waiting …", running: "Running …" };
-const UNREACHABLE = "The portal cannot be reached over a websocket. Something on the way may not let it pass; the code above works without it, but for the websocket's own.";
+const UNREACHABLE =
+  "The portal cannot be reached over a websocket: something on the way may not let it pass. " +
+  "The code for Python, JavaScript and curl works without.";
 
 class Refused extends Error {}
 
@@ -96,7 +98,9 @@ class Socket {
   /** Give up whatever `hears` hears of. */
   async cancel(hears) {
     const run = [...this.runs.values()].find((one) => one.hears === hears);
-    if (run) (await this.open()).send(JSON.stringify(run.run ? { type: "cancel", run: run.run } : { type: "cancel", id: run.name }));
+    if (!run) return;
+    const named = run.run ? { run: run.run } : { id: run.name };
+    (await this.open()).send(JSON.stringify({ type: "cancel", ...named }));
   }
 }
 

@@ -116,6 +116,21 @@ def test_a_closed_space_is_called_with_a_token(client: Client, space: Space, ada
     assert "Access-Control-Allow-Origin" not in answer.headers
 
 
+def test_files_are_taken_for_who_is_signed_in_and_by_the_portals_own_pages_alone(space: Space, ada: User) -> None:
+    Space.objects.filter(pk=space.pk).update(visibility="private")
+    body = {"data": b"x", "content_type": "application/octet-stream"}
+    for name in ("hello", "never-was"):
+        answer = Client().post(f"/spaces/ada/{name}/api/upload?name=a", **body)
+        assert (answer.status_code, answer.json()["error"]) == (404, "not_found")
+        assert Client().get(f"/spaces/ada/{name}/api/file?path=/a").status_code == 302, "to sign in"
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(ada)
+    assert client.post("/spaces/ada/hello/api/upload?name=a", **body).status_code == 403
+    assert client.get("/spaces/ada/hello/api/upload").status_code == 405
+    there = client.get("/spaces/ada/hello/api/file", {"path": "/tmp/a?b#c/../é"})["Location"]
+    assert there.startswith(f"{space.url}gradio_api/file=/tmp/a%3Fb%23c/../%C3%A9?__sign=")
+
+
 def test_a_password_keeps_the_description_back(client: Client, space: Space) -> None:
     describe(space)
     set_password(space, "open-sesame-please")

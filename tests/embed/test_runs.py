@@ -9,7 +9,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.test import Client
+from django.utils import timezone
 from jsonschema import Draft7Validator
 
 from apps.embed import calls, consumers
@@ -22,6 +24,7 @@ from apps.embed.runs import MAX_LOGS, Refused, Run, Runs, functions, runs
 from apps.gateway.asgi import shut_down
 from apps.gateway.routes import Route
 from apps.spaces.models import Space
+from apps.spaces.services import set_password
 from portal.asgi import application
 from tests.embed.test_api_page import INFO, describe
 from tests.patient_socket import PatientSocket
@@ -145,6 +148,59 @@ async def test_a_run_that_nobody_follows_is_given_up(monkeypatch: pytest.MonkeyP
     assert [message["type"] for message in told(run)] == ["cancelled"]
 
 
+def socket(name: str = "hello") -> PatientSocket:
+    return PatientSocket(application, f"/ws/spaces/ada/{name}/run", headers=[(b"host", b"localhost")])
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("fields", "code", "why"),
+    [
+        ({"taken_down_at": timezone.now()}, 4410, "taken this Space down"), ({"sdk": "static"}, 4400, "Only Gradio Spaces"),
+        ({"stage": "PAUSED"}, 4503, "is paused"), ({"stage": "BUILD_ERROR"}, 4503, "could not be built"),
+        ({"visibility": "private"}, 4404, "no Space at this address"),
+    ],
+)  # fmt: skip
+async def test_where_nothing_can_be_run_the_last_words_say_why(
+    space: Space, fields: dict[str, Any], code: int, why: str
+) -> None:
+    await Space.objects.filter(pk=space.pk).aupdate(**fields)
+    asks = socket()
+    await asks.connect()
+    await asks.send_json_to({"endpoint": "/greet"})
+    assert why in (await asks.receive_json_from())["message"]
+    assert (await asks.receive_output())["code"] == code
+    await asks.disconnect()
+    await shut_down()
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_password_lets_in_and_an_idle_socket_is_closed(
+    space: Space, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    await sync_to_async(set_password)(space, "open-sesame-please")
+    monkeypatch.setattr(consumers, "IDLE_SECONDS", 0.3)
+    settings.PORTICO_CONNECTIONS_PER_ADDRESS = 1
+    asks, second = socket(), socket()
+    for one in (asks, second):
+        one.scope["client"] = ("192.0.2.1", 1)
+        await one.connect()
+    assert (await second.receive_json_from())["code"] == "too_many_requests"
+    assert (await second.receive_output())["code"] == 4429
+    for said, heard in (
+        ({"endpoint": "/greet"}, "password_required"), ({"type": "auth", "password": "wrong"}, "password_required"),
+        ({"type": "auth", "token": "hf_wrong"}, "bad_token"), ({"type": "auth"}, "bad_message"),
+    ):  # fmt: skip
+        await asks.send_json_to(said)
+        assert (await asks.receive_json_from())["code"] == heard
+    await asks.send_json_to({"type": "auth", "password": "open-sesame-please"})
+    assert await asks.receive_json_from() == {"type": "authorized"}
+    assert (await asks.receive_output())["code"] == 4408
+    for one in (asks, second):
+        await one.disconnect()
+    await shut_down()
+
+
 @pytest.mark.django_db(transaction=True)
 async def test_a_run_is_taken_up_from_another_process(space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
     """The socket's process is this one too, but knows no runs: all that it has of them passes the channel layer."""
@@ -158,9 +214,6 @@ async def test_a_run_is_taken_up_from_another_process(space: Space, monkeypatch:
 
     def partial(n: int) -> None:
         run._pass_on(function, {"msg": "process_generating", "success": True, "output": {"data": [n]}})
-
-    def socket() -> PatientSocket:
-        return PatientSocket(application, "/ws/spaces/ada/hello/run", headers=[(b"host", b"localhost")])
 
     partial(1)
     one = socket()
