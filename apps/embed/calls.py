@@ -69,8 +69,13 @@ def _python(value: object) -> str:
     return _call_of_file(value) or (json.dumps(value) if isinstance(value, str) else repr(value))
 
 
-def javascript(space: Space, endpoint: Endpoint) -> str:
-    """For `@gradio/client`."""
+def javascript(space: Space, endpoint: Endpoint, *, holds: bool = False) -> str:
+    """For `@gradio/client` in Node.
+
+    Args:
+        holds: whether the app keeps state for each session: the client then has a connection open to it that its
+            `close()` leaves alone, and a program would not end.
+    """
     files = any(_file(value) is not None for value in endpoint.data)
     token = f", {{ token: process.env.{TOKEN} }}" if needs_token(space) else ""
     values = [_javascript(value) for value in endpoint.data]
@@ -83,6 +88,7 @@ def javascript(space: Space, endpoint: Endpoint) -> str:
             f"const client = await Client.connect({json.dumps(address(space))}{token});",
             f"const result = await client.predict({name}, {data});",
             "console.log(result.data);",
+            *(["process.exit(); // an app that keeps state for its callers would hold the program open"] * holds),
         ]
     )
 

@@ -128,12 +128,14 @@ def api(request: HttpRequest, space: Space) -> HttpResponse:
         return HttpResponseNotAllowed(["GET", "HEAD"])
     known = described(space)
     found = endpoints(known.info) if known.info else []
+    config = known.config or {}
+    holds = config.get("connect_heartbeat") is True
     shown = [
         {
             "endpoint": endpoint,
             "id": f"endpoint-{number}",
             "python": calls.python(space, endpoint),
-            "javascript": calls.javascript(space, endpoint),
+            "javascript": calls.javascript(space, endpoint, holds=holds),
             "curl": calls.curl(space, endpoint) if endpoint.has_address else "",
             "websocket": calls.websocket(space, endpoint),
         }
@@ -145,9 +147,7 @@ def api(request: HttpRequest, space: Space) -> HttpResponse:
         "needs_token": calls.needs_token(space),
         "socket": calls.socket_address(space),
         "address": calls.address(space),
-        "mcp": f"{calls.address(space)}gradio_api/mcp/"
-        if known.config and known.config.get("mcp_server") is True
-        else "",
+        "mcp": f"{calls.address(space)}gradio_api/mcp/" if config.get("mcp_server") is True else "",
         "openapi": f"{settings.PORTICO_URL}{space.get_absolute_url()}/openapi.json",
         "asyncapi": f"{settings.PORTICO_URL}{space.get_absolute_url()}/asyncapi.json",
     }

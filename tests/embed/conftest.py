@@ -11,6 +11,7 @@ from apps.spaces.services import create_space
 from tests.running_portal import RunningPortal
 
 DEMO = """
+import asyncio
 import pathlib
 import time
 
@@ -35,6 +36,10 @@ def slowly(seconds, progress=gr.Progress()):
     gr.Info("Nearly there")
     return "done"
 
+async def naps(seconds):
+    await asyncio.sleep(seconds)
+    return "awake"
+
 def flood(number):
     for n in range(int(number)):
         yield "x" * 200_000 + str(n)
@@ -54,6 +59,7 @@ with gr.Blocks() as demo:
     gr.Button().click(count, [gr.Number(3), state], [gr.Textbox(), state], api_name="count")
     gr.Button().click(lambda: COUNTED.read_text(), None, gr.Textbox(), api_name="counted")
     gr.Button().click(slowly, gr.Number(1), gr.Textbox(), api_name="slowly", concurrency_limit=1)
+    gr.Button().click(naps, gr.Number(1), gr.Textbox(), api_name="naps")
     gr.Button().click(flood, gr.Number(100), gr.Textbox(), api_name="flood")
     gr.Button().click(shout, gr.File(), gr.File(), api_name="shout")
     gr.Button().click(fails, None, gr.Textbox(), api_name="fails")

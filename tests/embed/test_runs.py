@@ -156,7 +156,7 @@ def socket(name: str = "hello") -> PatientSocket:
 @pytest.mark.parametrize(
     ("fields", "code", "why"),
     [
-        ({"taken_down_at": timezone.now()}, 4410, "taken this Space down"), ({"sdk": "static"}, 4400, "Only Gradio Spaces"),
+        ({"taken_down_at": timezone.now()}, 4410, "taken this Space down"), ({"sdk": "static"}, 4400, "Only Gradio"),
         ({"stage": "PAUSED"}, 4503, "is paused"), ({"stage": "BUILD_ERROR"}, 4503, "could not be built"),
         ({"visibility": "private"}, 4404, "no Space at this address"),
     ],
