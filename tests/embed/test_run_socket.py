@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 import pytest
 from jsonschema import Draft7Validator
@@ -152,6 +153,21 @@ def test_a_run_is_followed_over_another_socket(portal: RunningPortal, token: str
     with Caller(portal) as third:
         third.say(type="resume", run=begun["run"], event_id=result["event_id"] - 1)
         assert third.hear() == result, "also after it has ended"
+
+
+@pytest.mark.parametrize("name", ["open", "closed"])
+def test_files_come_from_and_go_to_where_curl_has_them(portal: RunningPortal, token: str, name: str) -> None:
+    allowed = {"Authorization": f"Bearer {token}"} if name == "closed" else {}
+    api = f"{portal.url}/run/ada/{name}/gradio_api"
+    form = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.txt"\r\n\r\nquiet\r\n--x--\r\n'
+    headers = {**allowed, "Content-Type": "multipart/form-data; boundary=x"}
+    with urlopen(Request(f"{api}/upload", form, headers)) as answer:
+        (path,) = json.load(answer)
+    with Caller(portal, name, **allowed) as caller:
+        (file,) = caller.run("/shout", {"path": path, "meta": {"_type": "gradio.FileData"}})["data"]
+    assert file["url"].startswith(f"{api}/file=")
+    with urlopen(Request(file["url"], headers=allowed)) as answer:
+        assert answer.read() == b"QUIET"
 
 
 def test_who_does_not_read_holds_up_nobody(portal: RunningPortal) -> None:
