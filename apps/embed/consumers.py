@@ -7,8 +7,10 @@ import json
 from contextlib import suppress
 from typing import Any
 
+import structlog
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
+from django.db.utils import Error as DatabaseError
 
 from apps.accounts.models import User
 from apps.embed.elsewhere import Relays
@@ -23,8 +25,10 @@ from apps.gateway.routes import Route
 from apps.spaces.consumers import NOT_FOUND, person_now
 from apps.spaces.models import SDK
 
+log = structlog.get_logger(__name__)
+
 MAX_AT_ONCE = 8
-"""Runs of one socket that are under way."""
+"""Runs of one socket that are under way, or have told what its caller has not read."""
 MAX_FAULTS = 100
 """Messages without effect after which a socket is closed."""
 ANSWER_SECONDS = 2.0
@@ -37,6 +41,7 @@ BAD_MESSAGES, TOO_MANY, IDLE, UNSUITABLE, WITHHELD, NOT_RUNNING = 1008, 4429, 44
 
 
 relays = Relays(runs)
+TOO_MANY_RUNS = Refused("too_many_runs", f"At most {MAX_AT_ONCE} runs may be under way on one socket.")
 NO_SUCH_RUN = Refused("no_such_run", "There is no such run, or it is over.")
 
 
@@ -132,6 +137,9 @@ class RunConsumer(AsyncWebsocketConsumer):
             await self._shut(shut.code, str(shut), shut.close)
         except Refused as refused:
             await self._refuse(refused, names)
+        except DatabaseError as error:
+            log.error("the websocket of runs cannot answer", error=repr(error))
+            await self._refuse(Refused("unavailable", pages.unavailable().message), names)
 
     async def _refuse(self, refused: Refused, names: dict[str, str]) -> None:
         """Args:
@@ -191,9 +199,9 @@ class RunConsumer(AsyncWebsocketConsumer):
 
     async def _start(self, message: Start) -> None:
         caller = await self._caller()
-        mine = [run for run, _ in self._runs.values() if not run.ended]
-        if len(mine) >= MAX_AT_ONCE:
-            raise Refused("too_many_runs", f"At most {MAX_AT_ONCE} runs may be under way on one socket.")
+        mine = [run for run, _ in self._runs.values()]
+        if len(mine) + len(self._elsewhere) >= MAX_AT_ONCE:
+            raise TOO_MANY_RUNS
         if message.id is not None and any(run.label == message.id for run in mine):
             raise Refused("bad_message", "id: another run on this socket is called so.")
         deployment = caller.route.deployment_id
@@ -225,7 +233,7 @@ class RunConsumer(AsyncWebsocketConsumer):
         caller = await self._caller()
         known = {*self._runs, *self._elsewhere}
         if len(known) >= MAX_AT_ONCE and message.run not in known:
-            raise Refused("too_many_runs", f"At most {MAX_AT_ONCE} runs may be under way on one socket.")
+            raise TOO_MANY_RUNS
         run = runs.find(message.run, caller.who)
         if run is not None:
             self._follow(run, message.event_id)
@@ -305,11 +313,10 @@ class RunConsumer(AsyncWebsocketConsumer):
             del self._runs[run.id]  # by another socket now
             return
         if news:
-            event = news[0]
-            await self.send(event.text)
-            self._runs[run.id] = run, event.number
+            await self.send(news[0].text)
+            self._runs[run.id] = run, news[0].number
             self._news.set()
-        elif run.ended:
+        if news[0].ends if news else run.ended:
             del self._runs[run.id]
             self._stay()
             if run.failed:

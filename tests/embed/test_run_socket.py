@@ -177,11 +177,17 @@ def test_who_does_not_read_holds_up_nobody(portal: RunningPortal) -> None:
     with Caller(portal, buffer=65536) as caller, Caller(portal) as other:
         assert other.run("/flood", 2)["type"] == "result"
         before = memory()
-        caller.say(endpoint="/flood", data=[400]).hear()
+        caller.say(endpoint="/flood", data=[400], id="flood").hear()
         assert other.run("/flood", 1)["type"] == "result", "its turn comes when the first has ended"
-        assert caller.until(*ENDS)["data"][0].endswith("x399")
+        for n in range(12):
+            caller.say(endpoint="/greet", data=["Bob", 1], id=f"greet-{n}")
+            other.run("/greet", "Eve", 1)
+        assert caller.until(*ENDS, of="flood")["data"][0].endswith("x399")
         assert memory() - before < 24 * 1024**2, "80 MB came"
         assert len([message for message in caller.heard if message["type"] == "partial"]) < 100
+        while len(ends := [m for m in caller.heard if m["type"] in ENDS]) < 13:
+            caller.hear()
+        assert [m.get("code") for m in ends].count("too_many_runs") == 5, "what is not read counts as under way"
 
 
 def test_hostile_messages_are_refused_and_end_the_socket_when_there_are_many(portal: RunningPortal) -> None:
