@@ -184,7 +184,6 @@ def test_who_does_not_read_holds_up_nobody(portal: RunningPortal) -> None:
             other.run("/greet", "Eve", 1)
         assert caller.until(*ENDS, of="flood")["data"][0].endswith("x399")
         assert memory() - before < 24 * 1024**2, "80 MB came"
-        assert len([message for message in caller.heard if message["type"] == "partial"]) < 100
         while len(ends := [m for m in caller.heard if m["type"] in ENDS]) < 13:
             caller.hear()
         assert [m.get("code") for m in ends].count("too_many_runs") == 5, "what is not read counts as under way"
