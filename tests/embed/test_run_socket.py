@@ -179,14 +179,8 @@ def test_who_does_not_read_holds_up_nobody(portal: RunningPortal) -> None:
         before = memory()
         caller.say(endpoint="/flood", data=[400], id="flood").hear()
         assert other.run("/flood", 1)["type"] == "result", "its turn comes when the first has ended"
-        for n in range(12):
-            caller.say(endpoint="/greet", data=["Bob", 1], id=f"greet-{n}")
-            other.run("/greet", "Eve", 1)
         assert caller.until(*ENDS, of="flood")["data"][0].endswith("x399")
         assert memory() - before < 24 * 1024**2, "80 MB came"
-        while len(ends := [m for m in caller.heard if m["type"] in ENDS]) < 13:
-            caller.hear()
-        assert [m.get("code") for m in ends].count("too_many_runs") == 5, "what is not read counts as under way"
 
 
 def test_hostile_messages_are_refused_and_end_the_socket_when_there_are_many(portal: RunningPortal) -> None:
