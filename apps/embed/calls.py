@@ -1,4 +1,5 @@
-"""How an endpoint is called: copy-ready, in Python, in JavaScript and with curl; and as OpenAPI 3.1 says it.
+"""How an endpoint is called: copy-ready, in Python, in JavaScript, with curl and over a websocket; and as OpenAPI 3.1
+says it.
 
 Each snippet runs as it is shown (tests/embed/test_calls_run.py runs them). A private Space, or one behind a password,
 takes an access token, which the snippets read from the environment.
@@ -68,8 +69,13 @@ def _python(value: object) -> str:
     return _call_of_file(value) or (json.dumps(value) if isinstance(value, str) else repr(value))
 
 
-def javascript(space: Space, endpoint: Endpoint) -> str:
-    """For `@gradio/client`."""
+def javascript(space: Space, endpoint: Endpoint, *, holds: bool = False) -> str:
+    """For `@gradio/client` in Node.
+
+    Args:
+        holds: whether the app keeps state for each session: the client then has a connection open to it that its
+            `close()` leaves alone, and a program would not end.
+    """
     files = any(_file(value) is not None for value in endpoint.data)
     token = f", {{ token: process.env.{TOKEN} }}" if needs_token(space) else ""
     values = [_javascript(value) for value in endpoint.data]
@@ -82,6 +88,7 @@ def javascript(space: Space, endpoint: Endpoint) -> str:
             f"const client = await Client.connect({json.dumps(address(space))}{token});",
             f"const result = await client.predict({name}, {data});",
             "console.log(result.data);",
+            *(["process.exit(); // an app that keeps state for its callers would hold the program open"] * holds),
         ]
     )
 
@@ -100,6 +107,32 @@ def curl(space: Space, endpoint: Endpoint) -> str:
         '  -H "Content-Type: application/json" \\\n'
         f'  -d {body} | sed \'s/.*"event_id": *"\\([^"]*\\)".*/\\1/\')\n'
         f'curl -sN {shlex.quote(call)}/"$EVENT_ID"{token}'
+    )
+
+
+def socket_address(space: Space) -> str:
+    """Where its endpoints are run over a websocket."""
+    return f"ws{settings.PORTICO_URL.removeprefix('http')}/ws/spaces/{space.slug}/run"
+
+
+def websocket(space: Space, endpoint: Endpoint) -> str:
+    """For Python's `websockets`."""
+    closed = needs_token(space)
+    name = endpoint.name if endpoint.is_named else int(endpoint.name)
+    message = {"endpoint": name, "data": endpoint.data}
+    header = f'headers = {{"Authorization": f"Bearer {{os.environ[\'{TOKEN}\']}}"}}\n'
+    return (
+        f"import json\n{'import os' + chr(10) if closed else ''}\n"
+        "from websockets.sync.client import connect\n\n"
+        f"{header if closed else ''}"
+        f"with connect({_python(socket_address(space))}, max_size=None"
+        f"{', additional_headers=headers' if closed else ''}) as socket:\n"
+        f"    socket.send(json.dumps({message!r}))\n"
+        "    for text in socket:\n"
+        "        message = json.loads(text)\n"
+        "        print(message)\n"
+        '        if message["type"] in ("result", "error", "cancelled"):\n'
+        "            break"
     )
 
 
@@ -134,8 +167,13 @@ def _operation(endpoint: Endpoint, what: str) -> str:
     return f"{what}_{quote(endpoint.path, safe='').replace('%', '_')}"
 
 
+def inputs(endpoint: Endpoint) -> list[dict[str, Any]]:
+    """The schema of each of its parameters."""
+    return [_schema(value.type, value.label) for value in endpoint.parameters]
+
+
 def _call(endpoint: Endpoint) -> dict[str, Any]:
-    values = [_schema(value.type, value.label) for value in endpoint.parameters]
+    values = inputs(endpoint)
     required = len(endpoint.parameters)
     while required and endpoint.parameters[required - 1].has_default:
         required -= 1

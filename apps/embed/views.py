@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
@@ -11,6 +14,7 @@ from django.views.decorators.http import require_safe
 
 from apps.embed import calls, previews
 from apps.embed import oembed as oembed_answers
+from apps.embed.asyncapi import document as asyncapi_document
 from apps.embed.endpoints import endpoints
 from apps.embed.script import Script, best_encoding, script, version
 from apps.embed.selectors import describe, description_of, title_of
@@ -149,13 +153,16 @@ def api(request: HttpRequest, space: Space) -> HttpResponse:
         return HttpResponseNotAllowed(["GET", "HEAD"])
     known = described(space)
     found = endpoints(known.info) if known.info else []
+    config = known.config or {}
+    holds = config.get("connect_heartbeat") is True
     shown = [
         {
             "endpoint": endpoint,
             "id": f"endpoint-{number}",
             "python": calls.python(space, endpoint),
-            "javascript": calls.javascript(space, endpoint),
+            "javascript": calls.javascript(space, endpoint, holds=holds),
             "curl": calls.curl(space, endpoint) if endpoint.has_address else "",
+            "websocket": calls.websocket(space, endpoint),
         }
         for number, endpoint in enumerate(found, 1)
     ]
@@ -163,11 +170,11 @@ def api(request: HttpRequest, space: Space) -> HttpResponse:
         "known": known,
         "shown": shown,
         "needs_token": calls.needs_token(space),
+        "socket": calls.socket_address(space),
         "address": calls.address(space),
-        "mcp": f"{calls.address(space)}gradio_api/mcp/"
-        if known.config and known.config.get("mcp_server") is True
-        else "",
+        "mcp": f"{calls.address(space)}gradio_api/mcp/" if config.get("mcp_server") is True else "",
         "openapi": f"{settings.PORTICO_URL}{space.get_absolute_url()}/openapi.json",
+        "asyncapi": f"{settings.PORTICO_URL}{space.get_absolute_url()}/asyncapi.json",
     }
     return render(request, "embed/api.html", context(request, space, "api", **more))
 
@@ -175,11 +182,21 @@ def api(request: HttpRequest, space: Space) -> HttpResponse:
 @users
 def openapi(request: HttpRequest, space: Space) -> HttpResponse:
     """The OpenAPI 3.1 document of a Gradio Space; 404 before its API is known."""
+    return _document(request, space, calls.openapi)
+
+
+@users
+def asyncapi(request: HttpRequest, space: Space) -> HttpResponse:
+    """The AsyncAPI 3.0 document of its runs over a websocket; 404 before its API is known."""
+    return _document(request, space, asyncapi_document)
+
+
+def _document(request: HttpRequest, space: Space, written: Callable[..., dict[str, Any]]) -> HttpResponse:
     if request.method not in ("GET", "HEAD"):
         return HttpResponseNotAllowed(["GET", "HEAD"])
     known = described(space)
     if known.info is None:
         reason = f": {known.refusal}" if known.refusal else ". It is once the Space has started"
         return JsonResponse({"error": f"This Space's API is not known{reason}."}, status=404)
-    document = JsonResponse(calls.openapi(space, endpoints(known.info), space.head or "0"))
+    document = JsonResponse(written(space, endpoints(known.info), space.head or "0"))
     return document if calls.needs_token(space) else _for_any_site(document, DESCRIPTION_CACHE)

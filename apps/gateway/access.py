@@ -60,11 +60,13 @@ def issue_code(space: Space, user: User) -> str:
     return code
 
 
-def frame_url(space: Space, user: User | AnonymousUser) -> str:
+def frame_url(space: Space, user: User | AnonymousUser, path: str | None = None) -> str:
     """The address to frame a Space by: its own, with a one-time code for a `user` who may use it when it is
-    closed, or is told who asks."""
-    deployment = Deployment.objects.filter(space=space, is_current=True).only("base_path").first()
-    address = space.url.rstrip("/") + (deployment.base_path if deployment else "/")
+    closed, or is told who asks. `path` is where its app begins, unless another one is given, percent-encoded."""
+    if path is None:
+        deployment = Deployment.objects.filter(space=space, is_current=True).only("base_path").first()
+        path = deployment.base_path if deployment else "/"
+    address = space.url.rstrip("/") + path
     if not (space.is_private or space.asks_password or space.tells_username) or not user.is_authenticated:
         return address
     if not usable_by(user).filter(pk=space.pk).exists():
@@ -94,6 +96,11 @@ def for_lock(lock: str) -> str:
 
 def _session_digest(user: User) -> str:
     return user.get_session_auth_hash()[:16]
+
+
+def for_user(space_id: int, user: User) -> Pass:
+    """What the cookie of a person says who has just proven who they are."""
+    return Pass(space_id, user.pk, _session_digest(user))
 
 
 LINK = "link:"
@@ -127,7 +134,7 @@ def _redeem_code(code: str, space_id: int) -> tuple[Pass, int] | None:
             return None
     if row.space_id != space_id or row.expires_at <= timezone.now():
         return None
-    return Pass(space_id, row.user_id, _session_digest(row.user)), COOKIE_SECONDS
+    return for_user(space_id, row.user), COOKIE_SECONDS
 
 
 def cookie_value(given: Pass) -> str:

@@ -26,6 +26,12 @@ KINDS: tuple[Kind, ...] = ("run", "build")
 Person = User | AnonymousUser
 
 
+async def person_now(scope: dict[str, Any]) -> Person:
+    """Who is at the other end of a websocket now: the session may have ended since it opened."""
+    session = import_module(settings.SESSION_ENGINE).SessionStore(scope["session"].session_key)
+    return cast(Person, await get_user({"session": session}))
+
+
 class SpaceConsumer(AsyncJsonWebsocketConsumer):
     """`/ws/spaces/<owner>/<name>/`.
 
@@ -41,7 +47,7 @@ class SpaceConsumer(AsyncJsonWebsocketConsumer):
 
     async def connect(self) -> None:
         self.sent = {}
-        person = await self._person()
+        person = await person_now(self.scope)
         names = self.scope["url_route"]["kwargs"]
         await self.accept()
         try:
@@ -111,14 +117,9 @@ class SpaceConsumer(AsyncJsonWebsocketConsumer):
         label = self.space.get_stage_display()
         await self.send_json({"type": "stage", "stage": self.space.stage, "label": label, "message": message})
 
-    async def _person(self) -> Person:
-        """Who is at the other end now: the session may have ended since the socket opened."""
-        session = import_module(settings.SESSION_ENGINE).SessionStore(self.scope["session"].session_key)
-        return cast(Person, await get_user({"session": session}))
-
     async def _look_again(self) -> Person | None:
         """Read the Space anew. None, and the socket closed, when it is not there for this person any more."""
-        person = await self._person()
+        person = await person_now(self.scope)
         space = await database_sync_to_async(readable_by(person).filter(pk=self.space.pk).first)()
         if space is None:
             await self.close(NOT_FOUND)

@@ -79,9 +79,10 @@ def test_the_page_says_what_can_be_called(client: Client, space: Space) -> None:
     for text in ("/greet", "Greets &lt;people&gt;.", "how often", "required", f"{settings.PORTICO_URL}/run/ada/hello/"):
         assert text in html
     assert f"{settings.PORTICO_URL}/run/ada/hello/gradio_api/mcp/" in html
-    assert "HF_TOKEN" not in html and "api-token" not in html
+    assert "HF_TOKEN" not in html and "csrfmiddlewaretoken" not in html.partition("api-title")[2]
+    assert f"{calls.socket_address(space)}" in html and "/spaces/ada/hello/asyncapi.json" in html
     assert re.findall(r'<label for="(endpoint-1-\d)"', html) == ["endpoint-1-1", "endpoint-1-2"]
-    assert html.count("data-try") == 3, "a function without a name has no address, nor a name with a slash"
+    assert html.count("data-try") == 5
 
 
 def test_before_its_first_start_the_page_says_so(client: Client, space: Space) -> None:
@@ -108,11 +109,26 @@ def test_a_closed_space_is_called_with_a_token(client: Client, space: Space, ada
     assert client.get("/spaces/ada/hello/openapi.json").status_code == 404
     client.force_login(ada)
     html = page(client)
-    assert "api-token" in html and "Create a token" in html
-    assert html.count("HF_TOKEN") >= 4
+    assert "Create a token" in html and "/spaces/ada/hello/api/upload" in html
+    assert html.count("HF_TOKEN") >= 5
     answer = client.get("/spaces/ada/hello/openapi.json")
     assert answer.json()["security"] == [{"token": []}]
     assert "Access-Control-Allow-Origin" not in answer.headers
+
+
+def test_files_are_taken_for_who_is_signed_in_and_by_the_portals_own_pages_alone(space: Space, ada: User) -> None:
+    Space.objects.filter(pk=space.pk).update(visibility="private")
+    body = {"data": b"x", "content_type": "application/octet-stream"}
+    for name in ("hello", "never-was"):
+        answer = Client().post(f"/spaces/ada/{name}/api/upload?name=a", **body)
+        assert (answer.status_code, answer.json()["error"]) == (404, "not_found")
+        assert Client().get(f"/spaces/ada/{name}/api/file?path=/a").status_code == 302, "to sign in"
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(ada)
+    assert client.post("/spaces/ada/hello/api/upload?name=a", **body).status_code == 403
+    assert client.get("/spaces/ada/hello/api/upload").status_code == 405
+    there = client.get("/spaces/ada/hello/api/file", {"path": "/tmp/a?b#c/../é"})["Location"]
+    assert there.startswith(f"{space.url}gradio_api/file=/tmp/a%3Fb%23c/../%C3%A9?__sign=")
 
 
 def test_a_password_keeps_the_description_back(client: Client, space: Space) -> None:

@@ -7,8 +7,6 @@ import os
 import re
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,47 +16,6 @@ from tests.running_portal import ROOT, RunningPortal
 pytestmark = pytest.mark.integration
 
 CLIENTS = ROOT / "tests" / "clients"
-DEMO = """
-import gradio as gr
-
-def greet(name, times=2):
-    return " ".join([f"Hello {name}!"] * int(times))
-
-with gr.Blocks() as demo:
-    gr.Button().click(greet, [gr.Textbox("O'Brien"), gr.Number(2)], gr.Textbox(), api_name="greet")
-    gr.Button().click(lambda: "pong", None, gr.Textbox(), api_name="nested/ping")
-demo.launch()
-"""
-
-
-@pytest.fixture(scope="module")
-def portal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPortal]:
-    folder = tmp_path_factory.mktemp("demo")
-    (folder / "app.py").write_text(DEMO)
-    (folder / "README.md").write_text("---\nsdk: gradio\napp_file: app.py\n---\n")
-    with RunningPortal(tmp_path_factory.mktemp("real"), PORTICO_ADMIN="ada:correct-horse-battery") as running:
-        running.deploy(folder, "ada/open")
-        running.deploy(folder, "ada/closed", "--private")
-        for name in ("open", "closed"):
-            taken(running, name)
-        yield running
-
-
-def taken(portal: RunningPortal, name: str) -> None:
-    found = f"Snapshot.objects.filter(deployment__space__name={name!r}).count()"
-    code = f"from apps.gateway.models import Snapshot\nprint({found})"
-    for _ in range(60):
-        if portal.shell(code).strip() == "1":
-            return
-        time.sleep(0.5)
-    raise AssertionError("its page was not taken")
-
-
-@pytest.fixture(scope="module")
-def token(portal: RunningPortal) -> str:
-    return portal.token("ada")
-
-
 SHOWN = """
 from django.test import Client
 from apps.accounts.models import User
@@ -87,13 +44,13 @@ def run(argv: list[str], token: str, folder: Path = ROOT, text: str | None = Non
 
 
 def test_each_python_snippet_answers(portal: RunningPortal, token: str) -> None:
-    greet, ping = shown(portal, "closed", "python")
+    greet, ping, *_ = shown(portal, "closed", "python")
     assert run([sys.executable, "-c", greet], token).splitlines()[-1].startswith("Hello Hello!!!")
     assert run([sys.executable, "-c", ping], token).splitlines()[-1] == "pong"
 
 
 def test_each_javascript_snippet_answers(portal: RunningPortal, token: str) -> None:
-    greet, ping = shown(portal, "closed", "javascript")
+    greet, ping, *_ = shown(portal, "closed", "javascript")
     argv = ["node", "--input-type=module", "-"]
     assert "Hello Hello!!!" in run(argv, token, CLIENTS, greet)
     assert "pong" in run(argv, token, CLIENTS, ping)
@@ -101,6 +58,14 @@ def test_each_javascript_snippet_answers(portal: RunningPortal, token: str) -> N
 
 @pytest.mark.parametrize("name", ["open", "closed"])
 def test_each_curl_snippet_answers_in_a_plain_shell(portal: RunningPortal, token: str, name: str) -> None:
-    (greet,) = shown(portal, name, "curl")
+    greet = shown(portal, name, "curl")[0]
     used = token if name == "closed" else ""
     assert re.search(r'event: complete\ndata: \["Hello Hello!!!', run(["sh", "-c", greet], used))
+
+
+def test_each_websocket_snippet_answers(portal: RunningPortal, token: str) -> None:
+    greet, ping, *_ = shown(portal, "closed", "websocket")
+    for snippet, said in ((greet, "Hello Hello!!!"), (ping, "pong")):
+        assert f"'data': ['{said}" in run([sys.executable, "-c", snippet], token).splitlines()[-1]
+    greet = shown(portal, "open", "websocket")[0]
+    assert "'data': ['Hello Hello!!!" in run([sys.executable, "-c", greet], "").splitlines()[-1]
