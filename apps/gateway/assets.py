@@ -15,10 +15,9 @@ import os
 import re
 import secrets
 import time
-from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import brotli
@@ -28,6 +27,7 @@ from django.conf import settings
 from apps.builds.installer import environments_folder
 from apps.gateway import headers as h
 from apps.gateway.answers import Answer
+from apps.gateway.recent import Recent
 from apps.gateway.requests import SAFE_METHODS, Request
 from apps.gateway.routes import Route
 from apps.gateway.static import IsFolder, open_file, segments
@@ -37,8 +37,8 @@ log = structlog.get_logger(__name__)
 PATHS = (b"/assets/", b"/static/", b"/svelte/")
 MAX_FILE_BYTES = 8 * 1024**2
 """Larger ones (a whole ffmpeg) are left to the app; few pages ask for them."""
-MAX_KNOWN = 8_192
-MAX_KEPT_BYTES = 64 * 1024**2
+MAX_KNOWN_BYTES, MAX_CODED_BYTES = 40 * 1024**2, 24 * 1024**2
+"""For files as they are, and compressed."""
 MAX_QUEUED = 1_000
 TEXT = frozenset({".css", ".html", ".js", ".json", ".map", ".mjs", ".svg", ".ttf", ".txt", ".wasm"})
 """What gets smaller: the others are compressed already."""
@@ -60,18 +60,14 @@ class Asset:
         content_type: with its charset.
         is_immutable: whether its address changes when it does.
         is_text: whether compressing it is of use.
-        bodies: its content by coding, `b""` for none, as far as it was asked for.
+        body: its content.
     """
 
     digest: str
     content_type: str
     is_immutable: bool
     is_text: bool
-    bodies: dict[bytes, bytes] = field(default_factory=dict)
-
-    @property
-    def kept_bytes(self) -> int:
-        return sum(map(len, self.bodies.values()))
+    body: bytes
 
 
 def folder() -> Path:
@@ -112,7 +108,7 @@ def read(environment: str, parts: list[str]) -> Asset | None:
             content_type=file.content_type,
             is_immutable=parts[0] == "assets" and HASHED_NAME.search(name) is not None,
             is_text=file.path.suffix.lower() in TEXT and len(content) >= SMALLEST_BYTES,
-            bodies={b"": content},
+            body=content,
         )
 
 
@@ -154,8 +150,8 @@ class Assets:
     """The assets that one event loop's gateway was asked for, the latest last."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[tuple[str, bytes], Asset | None] = OrderedDict()
-        self._bytes = 0
+        self._known = Recent[tuple[str, bytes], Asset | None](MAX_KNOWN_BYTES, lambda a: len(a.body) if a else 0)
+        self._coded = Recent[tuple[str, bytes], bytes](MAX_CODED_BYTES, len)
         self._store = Store()
         self._compressor: ThreadPoolExecutor | None = None
         self._queued: set[str] = set()
@@ -180,10 +176,9 @@ class Assets:
             await answer.start(304, headers)
             await answer.body(b"", more=False)
             return True
-        body = asset.bodies.get(coding)
-        if body is None:
-            body = await self._compressed((route.assets, request.path), asset, coding)
+        body = asset.body
         if coding:
+            body = self._coded.get((asset.digest, coding)) or await self._compressed(asset, coding)
             headers.append((b"content-encoding", coding))
         await answer.whole(200, headers, body)
         return True
@@ -191,38 +186,25 @@ class Assets:
     async def _find(self, environment: str, path: bytes) -> Asset | None:
         key = (environment, path)
         if key in self._known:
-            self._known.move_to_end(key)
-            return self._known[key]
+            return self._known.get(key)
         parts = parts_of(path)
         asset = await asyncio.to_thread(read, environment, parts) if parts is not None else None
-        if key not in self._known:
-            self._known[key] = asset
-            self._count(asset.kept_bytes if asset else 0)
-        return self._known.get(key, asset)
+        self._known.put(key, asset)
+        return asset
 
-    def _count(self, more: int) -> None:
-        self._bytes += more
-        while self._known and (len(self._known) > MAX_KNOWN or self._bytes > MAX_KEPT_BYTES):
-            _, oldest = self._known.popitem(last=False)
-            self._bytes -= oldest.kept_bytes if oldest else 0
+    async def _compressed(self, asset: Asset, coding: bytes) -> bytes:
+        key = (asset.digest, coding)
+        body = await asyncio.to_thread(self._store.load, *key)
+        if body is None:
+            if coding == BR:
+                self._compress_well(asset)
+            body = await asyncio.to_thread(compress, asset.body, coding)
+            if key in self._coded:  # well, meanwhile
+                return self._coded.get(key) or body
+        self._coded.put(key, body)
+        return body
 
-    async def _compressed(self, key: tuple[str, bytes], asset: Asset, coding: bytes) -> bytes:
-        content = asset.bodies[b""]
-        stored = await asyncio.to_thread(self._store.load, asset.digest, coding)
-        if stored is None and coding == BR:
-            self._compress_well(key, asset, content)
-        body = stored if stored is not None else await asyncio.to_thread(compress, content, coding)
-        if coding not in asset.bodies:
-            self._keep(key, asset, coding, body)
-        return asset.bodies.get(coding, body)
-
-    def _keep(self, key: tuple[str, bytes], asset: Asset, coding: bytes, body: bytes) -> None:
-        is_known = self._known.get(key) is asset
-        before, asset.bodies[coding] = len(asset.bodies.get(coding, b"")), body
-        if is_known:
-            self._count(len(body) - before)
-
-    def _compress_well(self, key: tuple[str, bytes], asset: Asset, content: bytes) -> None:
+    def _compress_well(self, asset: Asset) -> None:
         """Begin to, beside the loop and one file after the other."""
         if asset.digest in self._queued or len(self._queued) >= MAX_QUEUED:
             return
@@ -234,12 +216,12 @@ class Assets:
         def done(body: bytes | None) -> None:
             self._queued.discard(asset.digest)
             if body is not None:
-                self._keep(key, asset, BR, body)
+                self._coded.put((asset.digest, BR), body)
 
         def work() -> None:
             body: bytes | None = None
             try:
-                body = compress(content, BR, thoroughly=True)
+                body = compress(asset.body, BR, thoroughly=True)
                 self._store.save(asset.digest, BR, body)
             except OSError as error:
                 log.warning("a compressed asset could not be kept", error=repr(error))

@@ -2,8 +2,8 @@
 
 `apps.gateway.takes` keeps the answers of a deployment that do not depend on who asks: its pages, `/config`, the
 description of its API. While the worker is not known to answer, visitors get these at once, and the worker is woken in
-the same instant; whatever the page asks next waits for it. Where an answer tells its own
-address, the one that the visitor asked comes in its place.
+the same instant; whatever the page asks next waits for it. Where an answer tells its own address, the one that the
+visitor asked comes in its place.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import asyncio
 import json
 import re
 import zlib
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,6 +24,7 @@ from apps.gateway import headers as h
 from apps.gateway.answers import Answer, HostAnswer
 from apps.gateway.assets import compress
 from apps.gateway.models import Snapshot
+from apps.gateway.recent import Recent
 from apps.gateway.requests import SAFE_METHODS, Request
 from apps.gateway.routes import Route
 from apps.runtime.database import in_database
@@ -41,8 +41,8 @@ PARAMETERS = re.compile(rb"(__theme=(light|dark|system)|__lang=[a-z-]{2,10})?")
 """Of a page's address: read by its script alone."""
 VERSION = re.compile(rb"(v=[0-9a-f]{1,64})?")
 HOST = re.compile(r"[a-z0-9.-]+(:\d+)?")
-MAX_KNOWN = 256
-MAX_KNOWN_BYTES = 48 * 1024**2
+MAX_CONTENT_BYTES, MAX_BODY_BYTES = 48 * 1024**2, 48 * 1024**2
+"""For snapshots as they were taken, and for answers as they were drawn."""
 ON_THE_LOOP_BYTES = 64 * 1024
 """Up to this size an answer is compressed at once; a larger one in a thread."""
 
@@ -68,6 +68,11 @@ class Content:
     host: str
     answers: Mapping[str, Kept]
     taken_at: datetime
+
+    @property
+    def size(self) -> int:
+        """Bytes of its answers."""
+        return sum(len(kept.body) for kept in self.answers.values())
 
 
 def pack(host: str, answers: Mapping[str, Kept]) -> bytes:
@@ -159,9 +164,8 @@ class Snapshots:
     """The snapshots that one event loop's gateway has drawn from, the latest last."""
 
     def __init__(self) -> None:
-        self._contents: OrderedDict[str, Content] = OrderedDict()
-        self._bodies: OrderedDict[tuple[str, str, str, bytes], bytes] = OrderedDict()
-        self._bytes = 0
+        self._contents = Recent[str, Content](MAX_CONTENT_BYTES, lambda content: content.size)
+        self._bodies = Recent[tuple[str, str, str, bytes], bytes](MAX_BODY_BYTES, len)
 
     async def find(self, request: Request, route: Route, answer: Answer) -> Drawn | None:
         """The answer to draw, or None where the worker is to be asked."""
@@ -173,8 +177,7 @@ class Snapshots:
             content = await _read(route.deployment_id, route.snapshot)
             if content is None:  # replaced since the route was read
                 return None
-            self._keep(route.snapshot, content)
-        self._contents.move_to_end(route.snapshot)
+            self._contents.put(route.snapshot, content)
         path = request.path.decode("ascii")
         kept = content.answers.get(path)
         if kept is None or not _takes_query(path, request.query):
@@ -186,28 +189,11 @@ class Snapshots:
         body = self._bodies.get(key)
         if body is None:
             body = await _body(kept.body.replace(content.host.encode(), key[2].encode()), coding)
-            self._keep_body(key, body)
-        self._bodies.move_to_end(key)
+            self._bodies.put(key, body)
         headers = [*kept.headers, (b"age", str(age).encode()), (b"vary", b"Accept-Encoding")]
         if coding:
             headers.append((b"content-encoding", coding))
         return Drawn(headers, body)
-
-    def _keep(self, digest: str, content: Content) -> None:
-        self._contents[digest] = content
-        while len(self._contents) > MAX_KNOWN or (len(self._contents) > 1 and self._size() > MAX_KNOWN_BYTES):
-            self._contents.popitem(last=False)
-
-    def _size(self) -> int:
-        return sum(len(kept.body) for content in self._contents.values() for kept in content.answers.values())
-
-    def _keep_body(self, key: tuple[str, str, str, bytes], body: bytes) -> None:
-        if key not in self._bodies:  # nor while this one was compressed
-            self._bodies[key] = body
-            self._bytes += len(body)
-        while len(self._bodies) > 1 and (len(self._bodies) > MAX_KNOWN or self._bytes > MAX_KNOWN_BYTES):
-            _, oldest = self._bodies.popitem(last=False)
-            self._bytes -= len(oldest)
 
 
 async def _body(body: bytes, coding: bytes) -> bytes:

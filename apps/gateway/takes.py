@@ -277,7 +277,7 @@ async def _has_plain_assets(stranger: Stranger, page: Answered | None, environme
             return False
         answered = await stranger.ask(f"/{named[1].decode()}")
         nothing = await stranger.ask(f"/static/{secrets.token_hex(8)}.js")
-        return answered.body == known.bodies[b""] and nothing.status in (403, 404)
+        return answered.body == known.body and nothing.status in (403, 404)
     except Refused:
         return False
 
