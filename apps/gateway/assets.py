@@ -1,7 +1,7 @@
 """A Gradio page's scripts, styles and fonts, served by the portal: awake or not, and for every Space of one version.
 
 They come with Gradio's package and are the same for all who have that version, so they are kept by their content,
-compressed as well as Brotli and gzip can (RFC 7932, RFC 1952), and sent without the worker. A file is compressed
+compressed as well as Brotli and gzip can, and sent without the worker. A file is compressed
 quickly when it is first asked for, and thoroughly beside that, once for the whole portal. Which Spaces have Gradio at
 the root of their host, so that `/assets/` and `/static/` are its own, is found out when their snapshot is taken.
 """
@@ -9,7 +9,6 @@ the root of their host, so that `/assets/` and `/static/` are its own, is found 
 from __future__ import annotations
 
 import asyncio
-import gzip
 import hashlib
 import os
 import re
@@ -20,13 +19,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import brotli
 import structlog
 from django.conf import settings
 
 from apps.builds.installer import environments_folder
 from apps.gateway import headers as h
 from apps.gateway.answers import Answer
+from apps.gateway.codings import BR, compress
 from apps.gateway.recent import Recent
 from apps.gateway.requests import SAFE_METHODS, Request
 from apps.gateway.routes import Route
@@ -45,9 +44,6 @@ TEXT = frozenset({".css", ".html", ".js", ".json", ".map", ".mjs", ".svg", ".ttf
 SMALLEST_BYTES = 200
 HASHED_NAME = re.compile(r"[.-][A-Za-z0-9_-]{8,}\.\w+")
 """The end of a name in `/assets/` that changes with its content, as Vite writes it."""
-QUICK, THOROUGH, OF_LARGE = 5, 11, 9
-"""Qualities of Brotli. The last is for files above a MiB, which would take many seconds."""
-BR, GZIP = b"br", b"gzip"
 KEPT_SECONDS = 90 * 24 * 3600
 
 
@@ -156,18 +152,18 @@ class Assets:
         self._compressor: ThreadPoolExecutor | None = None
         self._queued: set[str] = set()
 
-    async def serve(self, request: Request, route: Route, answer: Answer) -> bool:
-        """Answer with an asset. False when this is none, and nothing was answered."""
+    async def serve(self, request: Request, route: Route, answer: Answer) -> Asset | None:
+        """Answer with an asset, and return it. None when this is none, and nothing was answered."""
         if not request.path.startswith(PATHS) or request.prefix or request.method not in SAFE_METHODS:
-            return False
+            return None
         asset = await self._find(route.assets, request.path)
         if asset is None:
-            return False
+            return None
         coding = h.best_coding(request.first.get(b"accept-encoding", b"")) if asset.is_text else b""
         etag = f'"{asset.digest[:32]}{f"-{coding.decode()}" if coding else ""}"'.encode()
         headers = [
             (b"content-type", asset.content_type.encode()),
-            (b"cache-control", _cache_control(asset, route)),
+            (b"cache-control", cache_control(route, is_immutable=asset.is_immutable)),
             (b"etag", etag),
             (b"vary", b"Accept-Encoding"),
             (b"x-content-type-options", b"nosniff"),
@@ -175,13 +171,13 @@ class Assets:
         if h.matches(request.first.get(b"if-none-match"), etag):
             await answer.start(304, headers)
             await answer.body(b"", more=False)
-            return True
+            return asset
         body = asset.body
         if coding:
             body = self._coded.get((asset.digest, coding)) or await self._compressed(asset, coding)
             headers.append((b"content-encoding", coding))
         await answer.whole(200, headers, body)
-        return True
+        return asset
 
     async def _find(self, environment: str, path: bytes) -> Asset | None:
         key = (environment, path)
@@ -236,16 +232,9 @@ class Assets:
             self._compressor.shutdown(wait=False, cancel_futures=True)
 
 
-def compress(content: bytes, coding: bytes, *, thoroughly: bool = False) -> bytes:
-    """`content` in `br` or `gzip`."""
-    if coding == GZIP:
-        return gzip.compress(content, mtime=0)
-    quality = QUICK if not thoroughly else THOROUGH if len(content) <= 1024**2 else OF_LARGE
-    return bytes(brotli.compress(content, mode=brotli.MODE_TEXT, quality=quality))
-
-
-def _cache_control(asset: Asset, route: Route) -> bytes:
+def cache_control(route: Route, *, is_immutable: bool) -> bytes:
+    """How long a browser may keep what is the same for anybody; others than browsers only where anybody may see it."""
     whose = b"private" if route.closed else b"public"
-    if asset.is_immutable:
+    if is_immutable:
         return whose + b", max-age=31536000, immutable"
     return whose + b", max-age=0, must-revalidate"
