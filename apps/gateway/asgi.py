@@ -318,7 +318,7 @@ class Gateway:
         found = await self.snapshots.find(request, route)
         if found is None:
             return False
-        if isinstance(answer, HostAnswer) and route.assets and request.wants_html and found.is_page:
+        if isinstance(answer, HostAnswer) and route.assets and request.wants_html:
             content = found.content
             files = self.preloads.of_page(request, route, content.shape, content.preloads.get(found.path))
             answer.link = link(files, f"{THEME}?v={content.theme}".encode() if content.theme else b"")

@@ -44,7 +44,7 @@ MAX_HEADER_BYTES = 3_000
 """Proxies take 4 KiB of headers by default (nginx, `proxy_buffer_size`)."""
 MAX_KNOWN_BYTES = 16 * 1024**2
 LIST_BYTES = 8 * 1024
-"""What `MAX_FILES` paths take at most."""
+"""What a list of `MAX_FILES` paths takes, about."""
 
 KINDS = {
     "js": b"rel=modulepreload",
@@ -77,6 +77,10 @@ class Page:
         if self.learned is not None:
             return self.learned
         return [path for path, visits in self.asked.items() if visits >= AGREEING]
+
+    def takes(self, size: int) -> bool:
+        """Whether there is room for one more file."""
+        return len(self.asked) < MAX_FILES and self.size + size <= MAX_FILES_BYTES
 
 
 @dataclass(slots=True)
@@ -119,7 +123,7 @@ class Preloads:
             task = asyncio.create_task(self._keep(route.deployment_id, shape, path, page.learned))
             self._writing.add(task)
             task.add_done_callback(self._writing.discard)
-        if page.learned is None and page.visits < VISITS:
+        if page.learned is None:
             self._visits.put(_visitor(request, route), Visit(page, now))
         return page.files
 
@@ -133,17 +137,14 @@ class Preloads:
         page, path = visit.page, request.path.decode("ascii")
         if page.learned is not None or now - visit.began_at > VISIT_SECONDS or path in visit.seen:
             return
-        if not visit.seen:
-            # Who has been here before asks for fonts alone: that says nothing of what others need.
-            if not asset.is_immutable or page.visits >= VISITS:
-                return
-            page.visits += 1
+        # Who has been here before asks for fonts alone: that says nothing of what others need.
+        if not visit.seen and (not asset.is_immutable or page.visits >= VISITS):
+            return
         if path not in page.asked:
-            size = len(asset.body)
-            fits = len(page.asked) < MAX_FILES and page.size + size <= MAX_FILES_BYTES and size <= MAX_FILE_BYTES
-            if not fits or path.rpartition(".")[2] not in KINDS or not (asset.is_immutable or path.endswith(".woff2")):
+            if not _is_worth_it(path, asset) or not page.takes(len(asset.body)):
                 return
-            page.size += size
+            page.size += len(asset.body)
+        page.visits += not visit.seen
         visit.seen.add(path)
         page.asked[path] = page.asked.get(path, 0) + 1
         page.asked_at = now
@@ -163,6 +164,11 @@ class Preloads:
     async def close(self) -> None:
         """Wait for what is being written."""
         await asyncio.gather(*self._writing)
+
+
+def _is_worth_it(path: str, asset: Asset) -> bool:
+    kind = path.rpartition(".")[2]
+    return kind in KINDS and (asset.is_immutable or kind == "woff2") and len(asset.body) <= MAX_FILE_BYTES
 
 
 def _visitor(request: Request, route: Route) -> tuple[int, str, bytes]:

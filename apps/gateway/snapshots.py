@@ -179,10 +179,6 @@ class Drawable:
     def kept(self) -> Kept:
         return self.content.answers[self.path]
 
-    @property
-    def is_page(self) -> bool:
-        return (h.get(self.kept.headers, b"content-type") or b"").startswith(b"text/html")
-
 
 @dataclass(frozen=True, slots=True)
 class Drawn:

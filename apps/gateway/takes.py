@@ -381,7 +381,7 @@ def keep(space_id: int, deployment_id: int, depends_on: str, taken: Taken) -> bo
     before = Snapshot.objects.filter(deployment=deployment_id, inputs=depends_on).defer("content").first()
     if before is not None:
         starts = min(before.starts + 1, STARTS)
-        preloads = before.preloads if before.shape == taken.shape else {}
+        preloads = before.preloads
         if taken.answers and (before.refusal == OTHER_PARTS or (before.shape and before.shape != taken.shape)):
             refusal = OTHER_PARTS
     Snapshot.objects.update_or_create(

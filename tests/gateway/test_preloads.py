@@ -137,6 +137,16 @@ async def test_only_a_page_that_is_anybodys_says_it(site: Site) -> None:
     assert (hidden.status, hidden.get("link")) == (none.status, none.get("link")) == (404, None)
 
 
+async def test_a_visit_counts_once_however_much_it_asks_for_in_vain(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preloads, "MAX_FILE_BYTES", 3_000)  # the script has more
+    for _ in range(2):
+        for by in "12":
+            await visit(site, *[SCRIPT] * 10, STYLE, by=by)
+    assert STYLE in (await said(site) or "") and SCRIPT not in (await said(site) or SCRIPT)
+
+
 async def test_an_apps_own_link_stays(site: Site) -> None:
     site.app.headers["/"] = {"Link": "</own.css>;rel=preload;as=style"}
     for by in "12":
@@ -148,7 +158,7 @@ async def test_an_apps_own_link_stays(site: Site) -> None:
 async def test_what_is_learned_is_bounded(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preloads, "MAX_FILES", 2)
     for by in "12":
-        await visit(site, STYLE, SCRIPT, OTHER, by=by)
+        await visit(site, STYLE, SCRIPT, FONT, by=by)
     assert (await said(site) or "").count("<") == 3  # with the theme's
     monkeypatch.setattr(preloads, "MAX_FILES", 9)
     monkeypatch.setattr(preloads, "MAX_FILE_BYTES", 3_000)
