@@ -4,18 +4,18 @@ python benchmarks/first_page.py [--rounds 7]
 
 Chromium opens the page with an empty cache, fills in the text box as soon as it is there, and waits for the answer.
 Each round asks in turn: the app alone (`python app.py`, awake), the Space awake, and the Space asleep, whose worker the
-visit wakes. Times are in milliseconds from the beginning of the navigation; bytes are what came over the network.
+visit wakes. Times are in milliseconds from the beginning of the navigation; bytes are what came over the network. A
+program that calls the sleeping Space's API stands beside them.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
-import os
-import subprocess
 import sys
-import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from statistics import median
@@ -25,7 +25,9 @@ from playwright.sync_api import Browser, sync_playwright
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tests.running_portal import RunningPortal, free_port  # noqa: E402
+from benchmarks import peers  # noqa: E402
+from benchmarks.prediction import Client  # noqa: E402
+from tests.running_portal import RunningPortal  # noqa: E402
 
 APP = """
 import gradio as gr
@@ -35,8 +37,9 @@ def greet(name):
 
 gr.Interface(greet, "text", "text", api_name="predict").launch()
 """
-README = "---\nsdk: gradio\napp_file: app.py\n---\n"
 SLEEP_SECONDS = 3
+VISITS = 4
+"""`apps.gateway.preloads.VISITS`."""
 ANSWERED = """() => [...document.querySelectorAll("textarea, input")].some((box) => box.value === "Hello Ada!")"""
 TIMES = """() => [
   performance.getEntriesByType("navigation")[0].responseStart,
@@ -88,22 +91,37 @@ def wait_for(portal: RunningPortal, wanted: str) -> None:
         time.sleep(0.2)
 
 
+def call(portal: RunningPortal) -> float:
+    """Milliseconds until a program that calls the Space has its answer."""
+    client = Client(portal.port, portal.host("ada-hello"))
+    began = time.perf_counter()
+    with ThreadPoolExecutor(1) as pool:  # Playwright's own loop runs in this thread
+        pool.submit(asyncio.run, client.run()).result()
+    return (time.perf_counter() - began) * 1000
+
+
 def measure(browser: Browser, portal: RunningPortal, alone: str, rounds: int) -> None:
     space = f"http://{portal.host('ada-hello')}/"
-    for url in (alone, space, space):  # what is asked for the first time ever is compressed then
+    # What is asked for the first time ever is compressed then; and what a page asks for is learned.
+    for url in (alone, *[space] * (VISITS + 1)):
         visit(browser, url)
         time.sleep(2)
     found: dict[str, list[Visit]] = {"directly": [], "awake": [], "asleep": []}
+    calls: list[float] = []
     for _ in range(rounds):
         found["directly"].append(visit(browser, alone))
         wait_for(portal, "SLEEPING")
         time.sleep(0.5)
         found["asleep"].append(visit(browser, space))
         found["awake"].append(visit(browser, space))
+        wait_for(portal, "SLEEPING")
+        time.sleep(0.5)
+        calls.append(call(portal))
     middle = {name: [median(column) for column in zip(*map(astuple, v), strict=True)] for name, v in found.items()}
     print(f"medians of {rounds} rounds\n{'':<10} first byte  first paint  interactive  answered   KiB  requests")
     for name, (byte, paint, ready, answered, size, requests) in middle.items():
         print(f"{name:<10} {byte:10.1f} {paint:12.0f} {ready:12.0f} {answered:9.0f} {size / 1024:5.0f} {requests:9.0f}")
+    print(f"asleep, a call of its API: answered after {median(calls):.0f}")
     direct = middle["directly"]
     for name in ("awake", "asleep"):
         paint, ready, answered, size = (middle[name][n] / direct[n] for n in (1, 2, 3, 4))
@@ -114,32 +132,14 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="portico-benchmark-") as folder:
-        app = Path(folder) / "app"
-        app.mkdir()
-        (app / "app.py").write_text(APP)
-        (app / "README.md").write_text(README)
-        data = Path(folder) / "data"
-        limits = {"PORTICO_ADMIN": "ada:correct-horse-battery", "PORTICO_SLEEP_SECONDS": str(SLEEP_SECONDS)}
-        with RunningPortal(data, **limits) as portal:
-            portal.deploy(app, "ada/hello")
-            python = next((data / "environments").glob("*/bin/python"))
-            port = free_port()
-            environment = {"PATH": os.environ["PATH"], "HOME": folder, "GRADIO_SERVER_PORT": str(port),
-                           "GRADIO_ANALYTICS_ENABLED": "False"}  # fmt: skip
-            alone = subprocess.Popen([python, "app.py"], cwd=app, env=environment, stdout=subprocess.DEVNULL)
-            try:
-                probe = RunningPortal(Path(folder), port=port)
-                while probe.get("/config")[0] != 200:
-                    time.sleep(0.05)
-                with sync_playwright() as playwright:
-                    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-                    browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=arguments)
-                    measure(browser, portal, f"http://127.0.0.1:{port}/", options.rounds)
-                    browser.close()
-            finally:
-                alone.kill()
-                alone.wait()
+    with (
+        peers.portal_and_gradio(APP, PORTICO_SLEEP_SECONDS=str(SLEEP_SECONDS)) as (portal, port),
+        sync_playwright() as playwright,
+    ):
+        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=arguments)
+        measure(browser, portal, f"http://127.0.0.1:{port}/", options.rounds)
+        browser.close()
 
 
 if __name__ == "__main__":

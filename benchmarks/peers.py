@@ -1,8 +1,8 @@
-"""Other proxies for benchmarks to stand beside: nginx and configurable-http-proxy, each in front of one upstream.
+"""What benchmarks stand beside: nginx and configurable-http-proxy, each in front of one upstream, and a demo alone.
 
 python benchmarks/peers.py
 
-On its own it starts each of them in front of a small nginx and prints what it makes of wrk's requests. nginx is
+On its own it starts each proxy in front of a small nginx and prints what it makes of wrk's requests. nginx is
 Debian's (nginx-light); configurable-http-proxy is what JupyterHub ships, pinned in benchmarks/chp/ and installed by npm
 into .artifacts/ when first needed.
 """
@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from tests.running_nginx import RunningNginx, pinned  # noqa: E402
-from tests.running_portal import free_port  # noqa: E402
+from tests.running_portal import ADMIN, RunningPortal, free_port  # noqa: E402
 
 CHP = ROOT / "benchmarks" / "chp"
 CHP_INSTALLED = ROOT / ".artifacts" / "chp"
@@ -76,6 +76,53 @@ def directly(script: Path, *, core: int | None = None) -> Iterator[int]:
         yield port
     finally:
         _stop(process)
+
+
+@contextlib.contextmanager
+def gradio(python: Path, folder: Path) -> Iterator[tuple[int, int]]:
+    """`python app.py` of a Gradio app, as on its author's laptop.
+
+    Args:
+        python: of the Environment in which it runs.
+        folder: where `app.py` is.
+
+    Yields:
+        Its port on 127.0.0.1, once it answers, and its process.
+    """
+    port = free_port()
+    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "GRADIO_SERVER_PORT": str(port),
+                   "GRADIO_ANALYTICS_ENABLED": "False"}  # fmt: skip
+    process = subprocess.Popen([python, "app.py"], cwd=folder, env=environment, stdout=subprocess.DEVNULL)
+    try:
+        if not _answers(f"http://127.0.0.1:{port}/config", process):
+            raise RuntimeError(f"{folder}/app.py does not answer at {port}")
+        yield port, process.pid
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextlib.contextmanager
+def portal_and_gradio(app: str, **settings: str) -> Iterator[tuple[RunningPortal, int]]:
+    """A portal with a Gradio app at `ada/hello`, and the same app on its own in the same Environment.
+
+    Args:
+        app: text of its `app.py`.
+        settings: further ones of the portal.
+
+    Yields:
+        The portal, and the app's port on 127.0.0.1.
+    """
+    with tempfile.TemporaryDirectory(prefix="portico-benchmark-") as name:
+        folder, data = Path(name, "app"), Path(name, "data")
+        folder.mkdir()
+        (folder / "app.py").write_text(app)
+        (folder / "README.md").write_text("---\nsdk: gradio\napp_file: app.py\n---\n")
+        with RunningPortal(data, PORTICO_ADMIN=":".join(ADMIN), **settings) as portal:
+            portal.deploy(folder, "ada/hello")
+            python = portal.environments()[0] / "bin" / "python"
+            with gradio(python, folder) as (port, _):
+                yield portal, port
 
 
 @contextlib.contextmanager
@@ -153,7 +200,7 @@ def _answers(url: str, process: subprocess.Popen[bytes], seconds: float = 30) ->
         except urllib.error.HTTPError:
             pass
         except OSError:
-            time.sleep(0.05)
+            time.sleep(0.005)
             continue
         return True
     return False

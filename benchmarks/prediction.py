@@ -14,9 +14,7 @@ import argparse
 import asyncio
 import json
 import os
-import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from statistics import median
@@ -24,7 +22,8 @@ from statistics import median
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tests.running_portal import RunningPortal, child, free_port  # noqa: E402
+from benchmarks import peers  # noqa: E402
+from tests.running_portal import RunningPortal, child  # noqa: E402
 
 APP = """
 import gradio as gr
@@ -34,7 +33,6 @@ def greet(name):
 
 gr.Interface(greet, "text", "text", api_name="predict", concurrency_limit=16).launch()
 """
-README = "---\nsdk: gradio\napp_file: app.py\n---\n"
 CALL = b'{"data": ["Ada"]}'
 
 
@@ -45,16 +43,20 @@ class Client:
         self._port, self._host = port, host
         self.seconds: list[float] = []
 
-    async def run(self, until: float) -> None:
+    async def run(self, until: float = 0) -> None:
+        """Predict once, and again until then, by `time.monotonic`."""
+        began = time.perf_counter()
         self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
         try:
-            while time.monotonic() < until:
-                began = time.perf_counter()
+            while True:
                 said = json.loads(await self._ask("POST", "/gradio_api/call/predict", CALL))
                 events = await self._ask("GET", f"/gradio_api/call/predict/{said['event_id']}")
                 if b'event: complete\ndata: ["Hello Ada!"]' not in events:
                     raise RuntimeError(f"no prediction: {events!r}")
                 self.seconds.append(time.perf_counter() - began)
+                began = time.perf_counter()
+                if time.monotonic() > until:
+                    return
         finally:
             self._writer.close()
 
@@ -94,26 +96,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="portico-benchmark-") as folder:
-        app = Path(folder) / "app"
-        app.mkdir()
-        (app / "app.py").write_text(APP)
-        (app / "README.md").write_text(README)
-        with RunningPortal(Path(folder) / "data", PORTICO_ADMIN="ada:correct-horse-battery") as portal:
-            portal.deploy(app, "ada/hello")
-            python = next((portal.data / "environments").glob("*/bin/python"))
-            port = free_port()
-            environment = {"PATH": os.environ["PATH"], "HOME": folder, "GRADIO_SERVER_PORT": str(port),
-                           "GRADIO_ANALYTICS_ENABLED": "False"}  # fmt: skip
-            alone = subprocess.Popen([python, "app.py"], cwd=app, env=environment, stdout=subprocess.DEVNULL)
-            try:
-                probe = RunningPortal(Path(folder), port=port)
-                while probe.get("/config")[0] != 200:
-                    time.sleep(0.05)
-                measure(portal, port, options)
-            finally:
-                alone.kill()
-                alone.wait()
+    with peers.portal_and_gradio(APP) as (portal, port):
+        measure(portal, port, options)
 
 
 def measure(portal: RunningPortal, port: int, options: argparse.Namespace) -> None:

@@ -13,7 +13,6 @@ import asyncio
 import os
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -26,7 +25,8 @@ import httpx
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tests.running_portal import RunningPortal, free_port  # noqa: E402
+from benchmarks import peers  # noqa: E402
+from tests.running_portal import ADMIN, RunningPortal  # noqa: E402
 
 APP = """import gradio as gr
 
@@ -37,7 +37,6 @@ def greet(name):
 
 gr.Interface(greet, "text", "text").launch()
 """
-ADMIN = ("ada", "correct-horse-battery")
 TIMES = 10
 PAUSE_SECONDS = 1.0
 """Between two wakes of one Space: visitors of a sleeping Space do not come twice a second."""
@@ -131,18 +130,10 @@ def alone(python: Path, folder: Path) -> tuple[list[float], float]:
     """`python app.py`: seconds to its first answer, and its private memory in MB."""
     found, memory = [], 0.0
     for _ in range(TIMES):
-        port = free_port()
-        environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "GRADIO_SERVER_PORT": str(port),
-                       "GRADIO_ANALYTICS_ENABLED": "False"}  # fmt: skip
         began = time.perf_counter()
-        process = subprocess.Popen([python, "app.py"], cwd=folder, env=environment, stdout=subprocess.DEVNULL)
-        probe = RunningPortal(folder, port=port)
-        while probe.get("/config")[0] != 200:
-            time.sleep(0.005)
-        found.append(time.perf_counter() - began)
-        memory = private_mb(process.pid)
-        process.kill()
-        process.wait()
+        with peers.gradio(python, folder) as (_, process):
+            found.append(time.perf_counter() - began)
+            memory = private_mb(process)
     return found, memory
 
 

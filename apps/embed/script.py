@@ -12,7 +12,7 @@ from pathlib import Path
 from django.conf import settings
 
 from apps.embed.models import ScriptVersion
-from apps.gateway.assets import BR, GZIP, compress
+from apps.gateway.codings import BR, GZIP, compress
 from apps.gateway.headers import best_coding
 
 SOURCE = Path(settings.BASE_DIR) / "embed_js" / "gradio.js"

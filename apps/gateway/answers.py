@@ -10,12 +10,14 @@ from __future__ import annotations
 import json
 import re
 import time
+from dataclasses import dataclass, field
 from urllib.parse import quote, unquote, urlsplit
 
 from asgiref.typing import ASGISendCallable
 from django.conf import settings
 
 from apps.gateway import accel, framed
+from apps.gateway.codings import compressed
 from apps.gateway.headers import Headers, get
 from apps.gateway.pages import Page
 from apps.gateway.routes import Route
@@ -26,6 +28,11 @@ ISOLATION_HEADERS = {
     "cross-origin-resource-policy": {"same-site", "same-origin", "cross-origin"},
 }
 """What `custom_headers` of a card may say, as on the Hub."""
+
+SMALLEST_BYTES, MAX_HELD_BYTES = 512, 1024**2
+"""Of answers that are compressed on their way."""
+COMPRESSIBLE = re.compile(rb"(text/(html|css|plain)|application/(json|manifest\+json))\s*(;|$)")
+OF_THE_BYTES = frozenset({b"content-encoding", b"content-md5", b"content-range", b"digest", b"etag", b"set-cookie"})
 
 
 class Answered(Exception):
@@ -99,6 +106,9 @@ class HostAnswer(Answer):
 
     Attributes:
         set_cookie: a cookie of the gateway's own that goes with it, as a `Set-Cookie` value.
+        coding: `br` or `gzip` where what the app says is the same for anybody, so that how well it can be compressed
+            gives nothing away.
+        link: what a page is going to ask for, as a `Link` value.
     """
 
     def __init__(
@@ -119,10 +129,16 @@ class HostAnswer(Answer):
         self.third_party = third_party
         self.framed_page = framed_page
         self.set_cookie: bytes | None = None
+        self.coding = self.link = b""
         self._takes_scripts = False
+        self._held: Held | None = None
 
     async def start(self, status: int, headers: Headers) -> None:
-        await super().start(status, self._dressed(status, headers))
+        self._held = (
+            Held(headers) if self.coding and self.method == "GET" and is_compressible(status, headers) else None
+        )
+        if self._held is None:
+            await super().start(status, self._dressed(status, headers))
 
     async def hand_over(self, headers: Headers, location: str) -> bool:
         """Let the nginx in front send a whole file, or the part that was asked for.
@@ -154,6 +170,8 @@ class HostAnswer(Answer):
         headers = [*headers, (b"content-security-policy", frame_ancestors(self.route))]
         if self.route is not None:
             headers = with_isolation(headers, self.route.custom_headers)
+        if self.link and status == 200 and is_page(headers):
+            headers = [*headers, (b"link", self.link)]
         if self.cross_origin is not None:
             headers += [
                 (b"access-control-allow-origin", self.cross_origin),
@@ -162,9 +180,43 @@ class HostAnswer(Answer):
         return with_vary(headers, b"Origin")
 
     async def body(self, chunk: bytes, *, more: bool) -> None:
+        if self._held is not None:
+            self._held.body += chunk
+            if more:
+                return
+            held, self._held = self._held, None
+            chunk = await compressed(bytes(held.body), self.coding)
+            headers = [(k, v) for k, v in held.headers if k not in (b"content-length", b"accept-ranges")]
+            headers += [(b"content-encoding", self.coding), (b"content-length", str(len(chunk)).encode())]
+            await super().start(200, self._dressed(200, with_vary(headers, b"Accept-Encoding")))
         if self._takes_scripts and chunk:
             chunk, self._takes_scripts = framed.with_scripts(chunk, self.route.sdk if self.route else ""), False
         await super().body(chunk, more=more)
+
+
+@dataclass(slots=True)
+class Held:
+    """An answer of the app that is compressed when all of it is here."""
+
+    headers: Headers
+    body: bytearray = field(default_factory=bytearray)
+
+
+def is_page(headers: Headers) -> bool:
+    return (get(headers, b"content-type") or b"").lower().startswith(b"text/html")
+
+
+def is_compressible(status: int, headers: Headers) -> bool:
+    """Whether this is a short answer that nobody has compressed, of which nothing depends on its bytes as they are.
+
+    One without a length may be a stream, and is never waited for.
+    """
+    said = dict(headers)
+    length = int(said.get(b"content-length", b"0"))
+    if status != 200 or not SMALLEST_BYTES <= length <= MAX_HELD_BYTES or said.keys() & OF_THE_BYTES:
+        return False
+    is_text = COMPRESSIBLE.match(said.get(b"content-type", b"").lower()) is not None
+    return is_text and b"no-transform" not in said.get(b"cache-control", b"").lower()
 
 
 def frame_ancestors(route: Route | None) -> bytes:

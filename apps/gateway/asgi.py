@@ -30,10 +30,11 @@ from apps.gateway.exchanges import Exchange, Exchanges, TooManyOpen
 from apps.gateway.limits import Limits, retry_after
 from apps.gateway.metrics import Metrics
 from apps.gateway.observe import Outcome, Recorder, Seen
+from apps.gateway.preloads import Preloads, link
 from apps.gateway.proxy import BrokenAnswer, proxy_http
 from apps.gateway.requests import Request, is_for_gateway, is_web_origin, new_request_id, read
 from apps.gateway.routes import Route, Routes
-from apps.gateway.snapshots import Snapshots
+from apps.gateway.snapshots import THEME, Snapshots, coding_for
 from apps.gateway.static import serve_static
 from apps.gateway.takes import Taker
 from apps.gateway.usage import Usage
@@ -93,6 +94,7 @@ class Gateway:
         self.exchanges = Exchanges(loop)
         self.assets = Assets()
         self.snapshots = Snapshots()
+        self.preloads = Preloads()
         self.recorder = Recorder(loop, (self.metrics, self.usage))
         self.limits = Limits(self.exchanges)
         jobs = (self.metrics.keep_written, self.limits.keep_settled, self.usage.keep_kept)
@@ -279,13 +281,18 @@ class Gateway:
                 else:
                     await serve_static(request, route, answer)
                 return
-            if route.assets and await self.assets.serve(request, route, answer):
+            if route.assets and (asset := await self.assets.serve(request, route, answer)):
+                if route.snapshot:
+                    self.preloads.asked(request, route, asset)
                 return
             if wait := self.breaker.refuses(route):
                 await answer.page(pages.failing(retry_after(wait)))
                 return
-            if route.snapshot and await self._draw(request, route, answer):
-                return
+            if route.snapshot:
+                if request.method == "POST":
+                    self.preloads.acted(request, route)
+                elif await self._draw(request, route, answer):
+                    return
             patience = PAGE_PATIENCE_SECONDS if request.wants_html else WAKE_SECONDS
             pool = await self._awake(route, patience, request)
             if pool.peers:
@@ -306,12 +313,20 @@ class Gateway:
             await answer.page(exchange.verdict)
 
     async def _draw(self, request: Request, route: Route, answer: Answer) -> bool:
-        """Answer from the snapshot while the worker wakes. False when there is none for this, or it is awake."""
-        if self.workers.ready(route) is not None or await self._is_awake_after_all(route):
+        """Answer from the snapshot while the worker wakes. False when there is none for this, or it is awake: what it
+        says then is sent as the snapshot would be, compressed and with what a page asks for next."""
+        found = await self.snapshots.find(request, route)
+        if found is None:
             return False
-        drawn = await self.snapshots.find(request, route, answer)
-        if drawn is None:
+        if isinstance(answer, HostAnswer) and route.assets and request.wants_html:
+            content = found.content
+            files = self.preloads.of_page(request, route, content.shape, content.preloads.get(found.path))
+            answer.link = link(files, f"{THEME}?v={content.theme}".encode() if content.theme else b"")
+        if not found.is_named and (self.workers.ready(route) is not None or await self._is_awake_after_all(route)):
+            if isinstance(answer, HostAnswer):
+                answer.coding = coding_for(request, answer)
             return False
+        drawn = await self.snapshots.draw(found, request, route, answer)
         self.workers.wake(route)
         await answer.whole(200, drawn.headers, drawn.body)
         return True
@@ -485,6 +500,7 @@ class Gateway:
     async def close(self) -> None:
         await self.watch.stop()
         await self.taker.close()
+        await self.preloads.close()
         await self.recorder.close()
         with suppress(DatabaseError):
             await self.usage.keep()

@@ -1,7 +1,7 @@
 """A Gradio page's scripts, styles and fonts, served by the portal: awake or not, and for every Space of one version.
 
 They come with Gradio's package and are the same for all who have that version, so they are kept by their content,
-compressed as well as Brotli and gzip can (RFC 7932, RFC 1952), and sent without the worker. A file is compressed
+compressed as well as Brotli and gzip can, and sent without the worker. A file is compressed
 quickly when it is first asked for, and thoroughly beside that, once for the whole portal. Which Spaces have Gradio at
 the root of their host, so that `/assets/` and `/static/` are its own, is found out when their snapshot is taken.
 """
@@ -9,25 +9,24 @@ the root of their host, so that `/assets/` and `/static/` are its own, is found 
 from __future__ import annotations
 
 import asyncio
-import gzip
 import hashlib
 import os
 import re
 import secrets
 import time
-from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-import brotli
 import structlog
 from django.conf import settings
 
 from apps.builds.installer import environments_folder
 from apps.gateway import headers as h
 from apps.gateway.answers import Answer
+from apps.gateway.codings import BR, compress
+from apps.gateway.recent import Recent
 from apps.gateway.requests import SAFE_METHODS, Request
 from apps.gateway.routes import Route
 from apps.gateway.static import IsFolder, open_file, segments
@@ -37,17 +36,14 @@ log = structlog.get_logger(__name__)
 PATHS = (b"/assets/", b"/static/", b"/svelte/")
 MAX_FILE_BYTES = 8 * 1024**2
 """Larger ones (a whole ffmpeg) are left to the app; few pages ask for them."""
-MAX_KNOWN = 8_192
-MAX_KEPT_BYTES = 64 * 1024**2
+MAX_KNOWN_BYTES, MAX_CODED_BYTES = 40 * 1024**2, 24 * 1024**2
+"""For files as they are, and compressed."""
 MAX_QUEUED = 1_000
 TEXT = frozenset({".css", ".html", ".js", ".json", ".map", ".mjs", ".svg", ".ttf", ".txt", ".wasm"})
 """What gets smaller: the others are compressed already."""
 SMALLEST_BYTES = 200
 HASHED_NAME = re.compile(r"[.-][A-Za-z0-9_-]{8,}\.\w+")
 """The end of a name in `/assets/` that changes with its content, as Vite writes it."""
-QUICK, THOROUGH, OF_LARGE = 5, 11, 9
-"""Qualities of Brotli. The last is for files above a MiB, which would take many seconds."""
-BR, GZIP = b"br", b"gzip"
 KEPT_SECONDS = 90 * 24 * 3600
 
 
@@ -60,18 +56,14 @@ class Asset:
         content_type: with its charset.
         is_immutable: whether its address changes when it does.
         is_text: whether compressing it is of use.
-        bodies: its content by coding, `b""` for none, as far as it was asked for.
+        body: its content.
     """
 
     digest: str
     content_type: str
     is_immutable: bool
     is_text: bool
-    bodies: dict[bytes, bytes] = field(default_factory=dict)
-
-    @property
-    def kept_bytes(self) -> int:
-        return sum(map(len, self.bodies.values()))
+    body: bytes
 
 
 def folder() -> Path:
@@ -112,7 +104,7 @@ def read(environment: str, parts: list[str]) -> Asset | None:
             content_type=file.content_type,
             is_immutable=parts[0] == "assets" and HASHED_NAME.search(name) is not None,
             is_text=file.path.suffix.lower() in TEXT and len(content) >= SMALLEST_BYTES,
-            bodies={b"": content},
+            body=content,
         )
 
 
@@ -154,24 +146,24 @@ class Assets:
     """The assets that one event loop's gateway was asked for, the latest last."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[tuple[str, bytes], Asset | None] = OrderedDict()
-        self._bytes = 0
+        self._known = Recent[tuple[str, bytes], Asset | None](MAX_KNOWN_BYTES, lambda a: len(a.body) if a else 0)
+        self._coded = Recent[tuple[str, bytes], bytes](MAX_CODED_BYTES, len)
         self._store = Store()
         self._compressor: ThreadPoolExecutor | None = None
         self._queued: set[str] = set()
 
-    async def serve(self, request: Request, route: Route, answer: Answer) -> bool:
-        """Answer with an asset. False when this is none, and nothing was answered."""
+    async def serve(self, request: Request, route: Route, answer: Answer) -> Asset | None:
+        """Answer with an asset, and return it. None when this is none, and nothing was answered."""
         if not request.path.startswith(PATHS) or request.prefix or request.method not in SAFE_METHODS:
-            return False
+            return None
         asset = await self._find(route.assets, request.path)
         if asset is None:
-            return False
+            return None
         coding = h.best_coding(request.first.get(b"accept-encoding", b"")) if asset.is_text else b""
         etag = f'"{asset.digest[:32]}{f"-{coding.decode()}" if coding else ""}"'.encode()
         headers = [
             (b"content-type", asset.content_type.encode()),
-            (b"cache-control", _cache_control(asset, route)),
+            (b"cache-control", cache_control(route, is_immutable=asset.is_immutable)),
             (b"etag", etag),
             (b"vary", b"Accept-Encoding"),
             (b"x-content-type-options", b"nosniff"),
@@ -179,50 +171,36 @@ class Assets:
         if h.matches(request.first.get(b"if-none-match"), etag):
             await answer.start(304, headers)
             await answer.body(b"", more=False)
-            return True
-        body = asset.bodies.get(coding)
-        if body is None:
-            body = await self._compressed((route.assets, request.path), asset, coding)
+            return asset
+        body = asset.body
         if coding:
+            body = self._coded.get((asset.digest, coding)) or await self._compressed(asset, coding)
             headers.append((b"content-encoding", coding))
         await answer.whole(200, headers, body)
-        return True
+        return asset
 
     async def _find(self, environment: str, path: bytes) -> Asset | None:
         key = (environment, path)
         if key in self._known:
-            self._known.move_to_end(key)
-            return self._known[key]
+            return self._known.get(key)
         parts = parts_of(path)
         asset = await asyncio.to_thread(read, environment, parts) if parts is not None else None
-        if key not in self._known:
-            self._known[key] = asset
-            self._count(asset.kept_bytes if asset else 0)
-        return self._known.get(key, asset)
+        self._known.put(key, asset)
+        return asset
 
-    def _count(self, more: int) -> None:
-        self._bytes += more
-        while self._known and (len(self._known) > MAX_KNOWN or self._bytes > MAX_KEPT_BYTES):
-            _, oldest = self._known.popitem(last=False)
-            self._bytes -= oldest.kept_bytes if oldest else 0
+    async def _compressed(self, asset: Asset, coding: bytes) -> bytes:
+        key = (asset.digest, coding)
+        body = await asyncio.to_thread(self._store.load, *key)
+        if body is None:
+            if coding == BR:
+                self._compress_well(asset)
+            body = await asyncio.to_thread(compress, asset.body, coding)
+            if key in self._coded:  # well, meanwhile
+                return self._coded.get(key) or body
+        self._coded.put(key, body)
+        return body
 
-    async def _compressed(self, key: tuple[str, bytes], asset: Asset, coding: bytes) -> bytes:
-        content = asset.bodies[b""]
-        stored = await asyncio.to_thread(self._store.load, asset.digest, coding)
-        if stored is None and coding == BR:
-            self._compress_well(key, asset, content)
-        body = stored if stored is not None else await asyncio.to_thread(compress, content, coding)
-        if coding not in asset.bodies:
-            self._keep(key, asset, coding, body)
-        return asset.bodies.get(coding, body)
-
-    def _keep(self, key: tuple[str, bytes], asset: Asset, coding: bytes, body: bytes) -> None:
-        is_known = self._known.get(key) is asset
-        before, asset.bodies[coding] = len(asset.bodies.get(coding, b"")), body
-        if is_known:
-            self._count(len(body) - before)
-
-    def _compress_well(self, key: tuple[str, bytes], asset: Asset, content: bytes) -> None:
+    def _compress_well(self, asset: Asset) -> None:
         """Begin to, beside the loop and one file after the other."""
         if asset.digest in self._queued or len(self._queued) >= MAX_QUEUED:
             return
@@ -234,12 +212,12 @@ class Assets:
         def done(body: bytes | None) -> None:
             self._queued.discard(asset.digest)
             if body is not None:
-                self._keep(key, asset, BR, body)
+                self._coded.put((asset.digest, BR), body)
 
         def work() -> None:
             body: bytes | None = None
             try:
-                body = compress(content, BR, thoroughly=True)
+                body = compress(asset.body, BR, thoroughly=True)
                 self._store.save(asset.digest, BR, body)
             except OSError as error:
                 log.warning("a compressed asset could not be kept", error=repr(error))
@@ -254,16 +232,9 @@ class Assets:
             self._compressor.shutdown(wait=False, cancel_futures=True)
 
 
-def compress(content: bytes, coding: bytes, *, thoroughly: bool = False) -> bytes:
-    """`content` in `br` or `gzip`."""
-    if coding == GZIP:
-        return gzip.compress(content, mtime=0)
-    quality = QUICK if not thoroughly else THOROUGH if len(content) <= 1024**2 else OF_LARGE
-    return bytes(brotli.compress(content, mode=brotli.MODE_TEXT, quality=quality))
-
-
-def _cache_control(asset: Asset, route: Route) -> bytes:
+def cache_control(route: Route, *, is_immutable: bool) -> bytes:
+    """How long a browser may keep what is the same for anybody; others than browsers only where anybody may see it."""
     whose = b"private" if route.closed else b"public"
-    if asset.is_immutable:
+    if is_immutable:
         return whose + b", max-age=31536000, immutable"
     return whose + b", max-age=0, must-revalidate"

@@ -36,5 +36,8 @@ class Snapshot(models.Model):
     has_plain_assets = models.BooleanField(
         default=False, help_text="Whether Gradio's own files answer at the root of its host."
     )
+    preloads = models.JSONField(
+        default=dict, blank=True, help_text="Files that each page asks for, by its path; see `apps.gateway.preloads`."
+    )
     starts = models.PositiveSmallIntegerField(default=1, help_text="At how many starts it was taken; 2 for more.")
     taken_at = models.DateTimeField(default=timezone.now)

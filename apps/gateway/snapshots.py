@@ -2,29 +2,31 @@
 
 `apps.gateway.takes` keeps the answers of a deployment that do not depend on who asks: its pages, `/config`, the
 description of its API. While the worker is not known to answer, visitors get these at once, and the worker is woken in
-the same instant; whatever the page asks next waits for it. Where an answer tells its own
-address, the one that the visitor asked comes in its place.
+the same instant; whatever the page asks next waits for it. Where an answer tells its own address, the one that the
+visitor asked comes in its place.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 import zlib
-from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from hashlib import sha256
 from typing import Any
 
 import structlog
+from django.db.utils import Error as DatabaseError
 from django.utils import timezone
 
 from apps.gateway import headers as h
 from apps.gateway.answers import Answer, HostAnswer
-from apps.gateway.assets import compress
+from apps.gateway.assets import cache_control
+from apps.gateway.codings import compressed
 from apps.gateway.models import Snapshot
+from apps.gateway.recent import Recent
 from apps.gateway.requests import SAFE_METHODS, Request
 from apps.gateway.routes import Route
 from apps.runtime.database import in_database
@@ -32,7 +34,7 @@ from apps.spaces.models import SDK, Space, Stage
 
 log = structlog.get_logger(__name__)
 
-CONFIG, INFO = "/config", "/gradio_api/info"
+CONFIG, INFO, THEME = "/config", "/gradio_api/info", "/theme.css"
 BROKEN = (zlib.error, ValueError, KeyError, TypeError, AttributeError)
 """What content raises that is not as `pack` made it."""
 STAGES = frozenset({Stage.SLEEPING, Stage.APP_STARTING, Stage.RUNNING})
@@ -41,10 +43,8 @@ PARAMETERS = re.compile(rb"(__theme=(light|dark|system)|__lang=[a-z-]{2,10})?")
 """Of a page's address: read by its script alone."""
 VERSION = re.compile(rb"(v=[0-9a-f]{1,64})?")
 HOST = re.compile(r"[a-z0-9.-]+(:\d+)?")
-MAX_KNOWN = 256
-MAX_KNOWN_BYTES = 48 * 1024**2
-ON_THE_LOOP_BYTES = 64 * 1024
-"""Up to this size an answer is compressed at once; a larger one in a thread."""
+MAX_CONTENT_BYTES, MAX_BODY_BYTES = 48 * 1024**2, 48 * 1024**2
+"""For snapshots as they were taken, and for answers as they were drawn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +63,22 @@ class Content:
         host: under which they were taken, in whose place the visitor's own comes.
         answers: by path.
         taken_at: when.
+        shape: see `Snapshot`.
+        preloads: likewise.
+        theme: SHA-256 of the theme's style sheet, hexadecimal, by which Gradio's pages ask for it; empty for none.
     """
 
     host: str
     answers: Mapping[str, Kept]
     taken_at: datetime
+    shape: str = ""
+    preloads: Mapping[str, list[str]] = field(default_factory=dict)
+    theme: str = ""
+
+    @property
+    def size(self) -> int:
+        """Bytes of its answers."""
+        return sum(len(kept.body) for kept in self.answers.values())
 
 
 def pack(host: str, answers: Mapping[str, Kept]) -> bytes:
@@ -91,7 +102,8 @@ def _unpack(content: bytes, taken_at: datetime) -> Content:
         path: Kept([(k.encode("latin-1"), v.encode("latin-1")) for k, v in headers], body.encode("latin-1"))
         for path, (headers, body) in said["answers"].items()
     }
-    return Content(said["host"], answers, taken_at)
+    theme = sha256(answers[THEME].body).hexdigest() if THEME in answers else ""
+    return Content(said["host"], answers, taken_at, theme=theme)
 
 
 @in_database
@@ -100,7 +112,7 @@ def _read(deployment_id: int, digest: str) -> Content | None:
     if found is None:
         return None
     try:
-        return _unpack(bytes(found.content), found.taken_at)
+        return replace(_unpack(bytes(found.content), found.taken_at), shape=found.shape, preloads=found.preloads)
     except BROKEN as error:
         log.error("a snapshot cannot be read", deployment=deployment_id, error=repr(error))
         return None
@@ -148,6 +160,27 @@ def _object(content: Content, path: str, host: str) -> dict[str, Any] | None:
 
 
 @dataclass(frozen=True, slots=True)
+class Drawable:
+    """What a snapshot has for one request.
+
+    Attributes:
+        digest: of the snapshot.
+        content: all of it.
+        path: what is asked for.
+        is_named: whether the address says which content is wanted, so that it is true whatever the worker does.
+    """
+
+    digest: str
+    content: Content
+    path: str
+    is_named: bool
+
+    @property
+    def kept(self) -> Kept:
+        return self.content.answers[self.path]
+
+
+@dataclass(frozen=True, slots=True)
 class Drawn:
     """An answer of a snapshot, for one request."""
 
@@ -159,63 +192,53 @@ class Snapshots:
     """The snapshots that one event loop's gateway has drawn from, the latest last."""
 
     def __init__(self) -> None:
-        self._contents: OrderedDict[str, Content] = OrderedDict()
-        self._bodies: OrderedDict[tuple[str, str, str, bytes], bytes] = OrderedDict()
-        self._bytes = 0
+        self._contents = Recent[str, Content](MAX_CONTENT_BYTES, lambda content: content.size)
+        self._bodies = Recent[tuple[str, str, str, bytes], bytes](MAX_BODY_BYTES, len)
 
-    async def find(self, request: Request, route: Route, answer: Answer) -> Drawn | None:
-        """The answer to draw, or None where the worker is to be asked."""
+    async def find(self, request: Request, route: Route) -> Drawable | None:
+        """What is known of the answer; None where it may depend on who asks, or on anything else."""
         if not route.snapshot or route.stage not in STAGES or not _is_anybodys(request):
             return None
         content = self._contents.get(route.snapshot)
         if content is None:
             assert route.deployment_id is not None
-            content = await _read(route.deployment_id, route.snapshot)
-            if content is None:  # replaced since the route was read
+            try:
+                content = await _read(route.deployment_id, route.snapshot)
+            except DatabaseError as error:
+                log.warning("no snapshot can be read", error=repr(error))
+            if content is None:  # or replaced since the route was read
                 return None
-            self._keep(route.snapshot, content)
-        self._contents.move_to_end(route.snapshot)
+            self._contents.put(route.snapshot, content)
         path = request.path.decode("ascii")
-        kept = content.answers.get(path)
-        if kept is None or not _takes_query(path, request.query):
+        if path not in content.answers or not _takes_query(path, request.query):
             return None
-        is_framed = isinstance(answer, HostAnswer) and answer.framed_page
-        coding = b"" if is_framed else h.best_coding(request.first.get(b"accept-encoding", b""))
+        is_named = path == THEME and request.query == b"v=" + content.theme.encode()
+        return Drawable(route.snapshot, content, path, is_named)
+
+    async def draw(self, found: Drawable, request: Request, route: Route, answer: Answer) -> Drawn:
+        """The answer itself."""
+        kept, content = found.kept, found.content
+        coding = coding_for(request, answer)
         age = max(0, int((timezone.now() - content.taken_at).total_seconds()))
-        key = (route.snapshot, path, request.host + request.prefix, coding)
+        key = (found.digest, found.path, request.host + request.prefix, coding)
         body = self._bodies.get(key)
         if body is None:
-            body = await _body(kept.body.replace(content.host.encode(), key[2].encode()), coding)
-            self._keep_body(key, body)
-        self._bodies.move_to_end(key)
+            body = await compressed(kept.body.replace(content.host.encode(), key[2].encode()), coding)
+            self._bodies.put(key, body)
         headers = [*kept.headers, (b"age", str(age).encode()), (b"vary", b"Accept-Encoding")]
+        if found.is_named:
+            headers = [(k, v) for k, v in headers if k not in (b"age", b"cache-control")]
+            headers.append((b"cache-control", cache_control(route, is_immutable=True)))
         if coding:
             headers.append((b"content-encoding", coding))
         return Drawn(headers, body)
 
-    def _keep(self, digest: str, content: Content) -> None:
-        self._contents[digest] = content
-        while len(self._contents) > MAX_KNOWN or (len(self._contents) > 1 and self._size() > MAX_KNOWN_BYTES):
-            self._contents.popitem(last=False)
 
-    def _size(self) -> int:
-        return sum(len(kept.body) for content in self._contents.values() for kept in content.answers.values())
-
-    def _keep_body(self, key: tuple[str, str, str, bytes], body: bytes) -> None:
-        if key not in self._bodies:  # nor while this one was compressed
-            self._bodies[key] = body
-            self._bytes += len(body)
-        while len(self._bodies) > 1 and (len(self._bodies) > MAX_KNOWN or self._bytes > MAX_KNOWN_BYTES):
-            _, oldest = self._bodies.popitem(last=False)
-            self._bytes -= len(oldest)
-
-
-async def _body(body: bytes, coding: bytes) -> bytes:
-    if not coding:
-        return body
-    if len(body) <= ON_THE_LOOP_BYTES:
-        return compress(body, coding)
-    return await asyncio.to_thread(compress, body, coding)
+def coding_for(request: Request, answer: Answer) -> bytes:
+    """In which coding an answer that is the same for anybody is to be sent; `b""` for none."""
+    if isinstance(answer, HostAnswer) and answer.framed_page:  # it is given a script on its way
+        return b""
+    return h.best_coding(request.first.get(b"accept-encoding", b""))
 
 
 def _is_anybodys(request: Request) -> bool:

@@ -12,7 +12,6 @@ import mimetypes
 import os
 import re
 import stat
-from collections import OrderedDict
 from dataclasses import dataclass
 from email.utils import formatdate
 from pathlib import Path, PurePosixPath
@@ -23,13 +22,13 @@ from weakref import WeakKeyDictionary
 from apps.gateway import accel, pages
 from apps.gateway import headers as h
 from apps.gateway.answers import Answer, HostAnswer
+from apps.gateway.recent import Recent
 from apps.gateway.requests import SAFE_METHODS, Request
 from apps.gateway.routes import Route
 
 CHUNK_BYTES = 256 * 1024
 SMALL_BYTES = 64 * 1024
 """Files up to this size are kept in memory while they are asked for."""
-MAX_KNOWN = 4_096
 MAX_KNOWN_BYTES = 32 * 1024**2
 HIDDEN = frozenset({"readme.md"})
 """The card is shown on the Space's page; its front matter is no part of the site."""
@@ -176,7 +175,7 @@ async def serve_static(request: Request, route: Route, answer: Answer) -> None:
         await answer.page(pages.no_such_file())
         return
     try:
-        file = await _known_files().find(route, parts)
+        file = await _known_file(route, parts)
     except IsFolder:
         path = request.prefix + "".join(f"/{quote(p)}" for p in parts) + "/"
         query = b"?" + request.query if request.query else b""
@@ -208,42 +207,21 @@ class Known:
     content: bytes | None
 
 
-class KnownFiles:
-    """Files that were asked for of late, the latest last."""
-
-    def __init__(self) -> None:
-        self._known: OrderedDict[tuple[Any, ...], Known] = OrderedDict()
-        self._bytes = 0
-
-    async def find(self, route: Route, parts: list[str]) -> Known:
-        """Raises: as `open_file`."""
-        key = (route.deployment_id, *parts)
-        known = self._known.get(key)
-        if known is None:
-            known = await asyncio.to_thread(_look_at, route, parts)
-            self._keep(key, known)
-        else:
-            self._known.move_to_end(key)
-        return known
-
-    def _keep(self, key: tuple[Any, ...], known: Known) -> None:
-        if key not in self._known:  # nor while this one was looked for
-            self._known[key] = known
-            self._bytes += len(known.content or b"")
-        while len(self._known) > MAX_KNOWN or self._bytes > MAX_KNOWN_BYTES:
-            _, oldest = self._known.popitem(last=False)
-            self._bytes -= len(oldest.content or b"")
+_of_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, Recent[tuple[Any, ...], Known]] = WeakKeyDictionary()
 
 
-_of_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, KnownFiles] = WeakKeyDictionary()
-
-
-def _known_files() -> KnownFiles:
+async def _known_file(route: Route, parts: list[str]) -> Known:
+    """A file as it was found, of late or now. Raises: as `open_file`."""
     loop = asyncio.get_running_loop()
-    found = _of_loops.get(loop)
-    if found is None:
-        found = _of_loops[loop] = KnownFiles()
-    return found
+    files = _of_loops.get(loop)
+    if files is None:
+        files = _of_loops[loop] = Recent(MAX_KNOWN_BYTES, lambda file: len(file.content or b""))
+    key = (route.deployment_id, *parts)
+    known = files.get(key)
+    if known is None:
+        known = await asyncio.to_thread(_look_at, route, parts)
+        files.put(key, known)
+    return known
 
 
 def _look_at(route: Route, parts: list[str]) -> Known:
@@ -266,7 +244,7 @@ def _look_at(route: Route, parts: list[str]) -> Known:
 
 async def _not_found(route: Route, answer: Answer) -> None:
     try:
-        file = await _known_files().find(route, ["404.html"])
+        file = await _known_file(route, ["404.html"])
     except (FileNotFoundError, IsFolder):
         await answer.page(pages.no_such_file())
         return

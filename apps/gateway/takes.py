@@ -29,7 +29,7 @@ from apps.gateway import assets
 from apps.gateway import headers as h
 from apps.gateway.models import Snapshot
 from apps.gateway.routes import inputs_of
-from apps.gateway.snapshots import CONFIG, INFO, Kept, has_snapshots, pack
+from apps.gateway.snapshots import CONFIG, INFO, THEME, Kept, has_snapshots, pack
 from apps.gateway.upstream import UpstreamError
 from apps.gateway.workers import NoSocket, Pool
 from apps.runtime import client as runtime
@@ -42,7 +42,7 @@ from apps.spaces.models import Space
 log = structlog.get_logger(__name__)
 
 PAGE = "/"
-ALSO = (INFO, "/theme.css", "/manifest.json", "/favicon.ico")
+ALSO = (INFO, THEME, "/manifest.json", "/favicon.ico")
 """Kept where they are the same for both; the page is drawn without them otherwise."""
 MAX_PAGES = 20
 PAGE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
@@ -277,7 +277,7 @@ async def _has_plain_assets(stranger: Stranger, page: Answered | None, environme
             return False
         answered = await stranger.ask(f"/{named[1].decode()}")
         nothing = await stranger.ask(f"/static/{secrets.token_hex(8)}.js")
-        return answered.body == known.bodies[b""] and nothing.status in (403, 404)
+        return answered.body == known.body and nothing.status in (403, 404)
     except Refused:
         return False
 
@@ -377,9 +377,11 @@ def keep(space_id: int, deployment_id: int, depends_on: str, taken: Taken) -> bo
         return False
     content = pack(taken.host, taken.answers) if taken.answers else b""
     refusal, starts = taken.refusal, 1
+    preloads: dict[str, list[str]] = {}
     before = Snapshot.objects.filter(deployment=deployment_id, inputs=depends_on).defer("content").first()
     if before is not None:
         starts = min(before.starts + 1, STARTS)
+        preloads = before.preloads
         if taken.answers and (before.refusal == OTHER_PARTS or (before.shape and before.shape != taken.shape)):
             refusal = OTHER_PARTS
     Snapshot.objects.update_or_create(
@@ -391,6 +393,7 @@ def keep(space_id: int, deployment_id: int, depends_on: str, taken: Taken) -> bo
             "shape": taken.shape,
             "refusal": refusal,
             "has_plain_assets": taken.has_plain_assets,
+            "preloads": preloads,
             "starts": starts,
             "taken_at": timezone.now(),
         },

@@ -8,7 +8,7 @@ from contextlib import closing
 from http.client import HTTPConnection, HTTPMessage
 
 import pytest
-from playwright.sync_api import ConsoleMessage, Page, Response, expect
+from playwright.sync_api import Browser, ConsoleMessage, Page, Response, expect
 
 from tests.running_portal import ROOT, RunningPortal
 
@@ -157,3 +157,36 @@ def test_a_visitors_second_look_loads_no_script_again(portal: RunningPortal, pag
     page.get_by_label("Celsius").wait_for()
     scripts = {urls[i]: size for i, size in sizes.items() if "/assets/" in urls.get(i, "")}
     assert scripts and not any(scripts.values()), scripts
+
+
+ASKED_AT = """() => [
+  performance.getEntriesByType("navigation")[0].domInteractive,
+  performance.getEntriesByType("resource")
+    .filter((entry) => /[/](assets|static[/]fonts|theme[.]css)/.test(entry.name)).map((entry) => entry.startTime),
+]"""
+
+
+def first_visit(browser: Browser, address: str) -> tuple[list[str], bool]:
+    """What a browser with an empty cache asks for, and whether any file of Gradio's only after the page was parsed,
+    which is when its scripts begin to run."""
+    with browser.new_context() as context:
+        page = context.new_page()
+        seen, asked = Seen(page), []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(address)
+        page.get_by_label("Kilometres").wait_for()
+        page.wait_for_load_state("networkidle")
+        parsed, starts = page.evaluate(ASKED_AT)
+        assert seen.errors == [] and len(starts) > 20
+        return sorted(asked), max(starts) > parsed
+
+
+def test_after_two_first_visits_everything_is_asked_for_before_a_script_runs(
+    portal: RunningPortal, browser: Browser
+) -> None:
+    address = portal.deploy(DEMOS / "multipage", "ada/ahead")
+    assert portal.get("/gradio_api/startup-events", host=address.split("/")[2])[0] == 200
+    assert taken(portal, "ahead")[1:] == ("", True)
+    found = [first_visit(browser, f"{address}distance") for _ in range(3)]
+    assert [later for _, later in found[::2]] == [True, False]
+    assert found[2][0] == found[0][0], "nothing in vain, and nothing twice"

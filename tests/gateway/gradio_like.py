@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,6 +56,7 @@ class GradioLike:
         status: by path, where it is not 200.
         vary: by path, a header of the request that the answer tells.
         files: what it has under `/assets/` and `/static/`.
+        streams: paths whose answers come in parts, without a length.
         remembered: the host that asked first for the description of its API.
     """
 
@@ -73,9 +75,10 @@ class GradioLike:
     status: dict[str, int] = field(default_factory=dict)
     tells: dict[str, str] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=lambda: dict(FILES))
+    streams: set[str] = field(default_factory=set)
     remembered: str = ""
 
-    async def answer(self, request: web.Request) -> web.Response:
+    async def answer(self, request: web.Request) -> web.StreamResponse:
         path = request.path
         self.asked.append(path)
         host = request.headers.get("X-Forwarded-Host", "")
@@ -95,9 +98,15 @@ class GradioLike:
             return web.Response(status=404, text="not found")
         if path in self.tells:
             body += request.headers.get(self.tells[path], "-").encode()
-        return web.Response(
-            status=self.status.get(path, 200), body=body, content_type=kind, headers=self.headers.get(path)
-        )
+        if path in self.streams:
+            answer = web.StreamResponse(headers={"Content-Type": kind})
+            await answer.prepare(request)
+            for part in (body[:20], body[20:]):
+                await answer.write(part)
+                await asyncio.sleep(0.02)
+            return answer
+        headers = {"Content-Type": kind, **self.headers.get(path, {})}
+        return web.Response(status=self.status.get(path, 200), body=body, headers=headers)
 
     def app(self) -> web.Application:
         app = web.Application()

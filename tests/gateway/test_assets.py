@@ -164,18 +164,6 @@ async def test_the_portals_own_host_serves_no_script(site: Space) -> None:
     assert answer.status != 200 and b"greeting" not in answer.body
 
 
-async def test_memory_stays_bounded(site: Space, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(assets, "MAX_KEPT_BYTES", 6_000)
-    for _ in range(2):
-        for name in (SCRIPT, STYLE, FONT, "static/js/plain.js"):
-            for headers in ({}, BROTLI):
-                await get(site.host, f"/{name}", headers=headers)
-    await compressed_well()
-    known = current().assets
-    kept = sum(asset.kept_bytes for asset in known._known.values() if asset)
-    assert known._bytes == kept <= 6_000 + len(FILES[SCRIPT])
-
-
 def test_what_nobody_loads_is_swept(settings: object, tmp_path: Path) -> None:
     settings.PORTICO_DATA = tmp_path  # type: ignore[attr-defined]
     store = assets.Store()

@@ -7,7 +7,6 @@ import pytest
 from asgiref.sync import sync_to_async
 
 from apps.builds.models import Deployment
-from apps.gateway import static
 from apps.gateway.asgi import current
 from apps.gateway.routes import read_route
 from apps.spaces.models import Space
@@ -135,21 +134,3 @@ async def test_a_large_file_that_went_with_its_deployment_is_a_404(site: tuple[S
     assert (await get(space.host, "/data.bin")).status == 200
     (folder / "data.bin").unlink()
     assert (await get(space.host, "/data.bin")).status == 404
-
-
-async def test_what_is_remembered_of_files_is_bounded(
-    site: tuple[Space, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    space, folder = site
-    route = await read_route(("subdomain", space.subdomain))
-    assert route is not None
-    for n in range(20):
-        (folder / f"{n}.txt").write_text("x" * 1000)
-    known = static.KnownFiles()
-    monkeypatch.setattr(static, "MAX_KNOWN_BYTES", 5_000)
-    for n in range(20):
-        assert (await known.find(route, [f"{n}.txt"])).content == b"x" * 1000
-    assert known._bytes == 5_000 and len(known._known) == 5
-    monkeypatch.setattr(static, "MAX_KNOWN", 3)
-    await known.find(route, ["app.js"])
-    assert len(known._known) == 3 and known._bytes == 2_009
