@@ -182,12 +182,14 @@ def shared_uv_cache() -> Path:
 BUILT = ROOT / ".artifacts" / "environments"
 """Environments that portals of this checkout's tests have built, by their key: to compile one anew for each portal
 takes longer than most tests."""
+BUNDLES = ROOT / ".artifacts" / "bundles"
+"""Likewise Gradio's own pages."""
 COLLECTED = ROOT / ".artifacts" / "static"
 """Static files as they were last compressed; the portal looks itself whether one has changed since."""
 
 
 def lend_environments(data: Path) -> None:
-    """Give a portal what others have built; what it is just building itself is left to it."""
+    """Give a portal what others have built or fetched; what it is just building itself is left to it."""
     folder = data / "environments"
     (folder / ".locks").mkdir(parents=True, exist_ok=True)
     for built in BUILT.glob("[!.]*"):
