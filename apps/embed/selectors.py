@@ -8,6 +8,8 @@ from typing import Any
 from django.conf import settings
 from django.utils.html import escape
 
+from apps.builds import bundles
+from apps.embed import native
 from apps.spaces.models import SDK, Space
 
 # What a demo may ask the visitor for, or do, inside somebody's page.
@@ -26,9 +28,11 @@ class Snippets:
     address: str
     iframe: str = ""
     element: str = ""
+    native: str = ""
     badge: str = ""
     embeddable: bool = False
     script: str = ""
+    native_script: str = ""
     title: str = ""
     height: str = ""
     allow: str = ASKED
@@ -70,18 +74,26 @@ def snippets(space: Space) -> Snippets:
     script = f"{settings.PORTICO_URL}/embed/gradio.js"
     pixels = "" if space.sdk in TELL_THEIR_HEIGHT else f"{FRAME_PIXELS}px"
     height = f' height="{pixels}"' if pixels else ""
+    link = f'  <a href="{url}">{title}</a>\n'
+    version = native.version_of(space)
+    native_script = f"{settings.PORTICO_URL}/embed/{version}/{bundles.ENTRY}" if version else ""
     return Snippets(
         address=space.url,
         iframe=frame(space, width="100%", height=FRAME_PIXELS),
         element=(
             f'<script type="module" src="{escape(script)}"></script>\n'
-            f'<gradio-app space="{escape(space.slug)}"{height} allow="{ASKED}">\n'
-            f'  <a href="{url}">{title}</a>\n'
-            "</gradio-app>"
+            f'<gradio-app space="{escape(space.slug)}"{height} allow="{ASKED}">\n{link}</gradio-app>'
+        ),
+        native=(
+            f'<script type="module" src="{escape(native_script)}"></script>\n'
+            f'<gradio-app src="{url}">\n{link}</gradio-app>'
+            if native_script
+            else ""
         ),
         badge=f"[![Open in Portico]({settings.PORTICO_URL}/embed/badge.svg)]({page})",
         embeddable=True,
         script=script,
+        native_script=native_script,
         title=title_of(space),
         height=pixels,
     )

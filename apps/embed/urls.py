@@ -13,4 +13,5 @@ urlpatterns = [
     path("embed/spaces/<str:owner>/<str:name>/preview.png", views.preview, name="preview"),
     path("embed/gradio.js", views.gradio_js, name="script"),
     path("embed/spaces/<str:owner>/<str:name>", views.space_description, name="space"),
+    path("embed/<str:version>/<path:path>", views.native_file, name="native"),
 ]

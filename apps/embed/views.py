@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
@@ -9,7 +10,8 @@ from django.shortcuts import render
 from django.utils.cache import get_conditional_response
 from django.views.decorators.http import require_safe
 
-from apps.embed import calls, previews
+from apps.builds import bundles
+from apps.embed import calls, native, previews
 from apps.embed import oembed as oembed_answers
 from apps.embed.endpoints import endpoints
 from apps.embed.script import best_encoding, script
@@ -20,6 +22,8 @@ from apps.spaces.selectors import get_space
 from apps.spaces.views.access import context, users
 
 SCRIPT_CACHE = "public, max-age=300, stale-while-revalidate=86400"
+NATIVE_CACHE = "public, max-age=31536000, immutable"
+NATIVE_RETRY_SECONDS = 5
 DESCRIPTION_CACHE = "public, max-age=1"
 PICTURE_CACHE = "public, max-age=3600"
 """Enough for many elements of one page; a takedown or a new visibility shows on other sites within two seconds."""
@@ -54,6 +58,29 @@ def gradio_js(request: HttpRequest) -> HttpResponse:
     answer = get_conditional_response(request, etag=etag, response=response) or response
     answer["Vary"] = "Accept-Encoding"
     return _for_any_site(answer, SCRIPT_CACHE)
+
+
+@require_safe
+async def native_file(request: HttpRequest, version: str, path: str) -> HttpResponse:
+    """A file of Gradio's own page: 404 where no Space of this portal has that version or it has no such file, 503 while
+    its package is being fetched. See `apps.embed.native`."""
+    if not bundles.is_there(version):
+        if not await sync_to_async(native.is_coming)(version):
+            return _error("No Space of this portal uses this version of Gradio.", 404)
+        later = _error(f"Gradio {version} is being fetched. Ask again in {NATIVE_RETRY_SECONDS} seconds.", 503)
+        later["Retry-After"] = str(NATIVE_RETRY_SECONDS)
+        return later
+    accepted, known = (request.headers.get(name, "") for name in ("Accept-Encoding", "If-None-Match"))
+    found = await native.find(version, path, accepted=accepted, known=known)
+    if found is None:
+        return _error(f"Gradio {version} has no such file.", 404)
+    answer = HttpResponse(found.body or b"", status=304 if found.body is None else 200, content_type=found.content_type)
+    if found.coding and found.body is not None:
+        answer["Content-Encoding"] = found.coding
+    answer["ETag"] = found.etag
+    answer["Vary"] = "Accept-Encoding"
+    answer["Content-Security-Policy"] = native.POLICY
+    return _for_any_site(answer, NATIVE_CACHE)
 
 
 @require_safe

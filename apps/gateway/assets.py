@@ -25,6 +25,7 @@ import brotli
 import structlog
 from django.conf import settings
 
+from apps.builds import bundles
 from apps.builds.installer import environments_folder
 from apps.gateway import headers as h
 from apps.gateway.answers import Answer
@@ -49,6 +50,8 @@ QUICK, THOROUGH, OF_LARGE = 5, 11, 9
 """Qualities of Brotli. The last is for files above a MiB, which would take many seconds."""
 BR, GZIP = b"br", b"gzip"
 KEPT_SECONDS = 90 * 24 * 3600
+OF_PACKAGE = "gradio=="
+"""Before a version: the files of Gradio's own package (`apps.builds.bundles`) instead of an Environment's."""
 
 
 @dataclass(slots=True)
@@ -80,7 +83,10 @@ def folder() -> Path:
 
 
 def frontend(environment: str) -> Path | None:
-    """Gradio's own page within an Environment, or None where there is none."""
+    """Gradio's own page within an Environment, or of `OF_PACKAGE` and a version; None where there is none."""
+    if environment.startswith(OF_PACKAGE):
+        version = environment.removeprefix(OF_PACKAGE)
+        return bundles.folder() / version if bundles.is_there(version) else None
     found = (environments_folder() / environment).glob("lib/python3*/site-packages/gradio/templates/frontend")
     return next(iter(sorted(found)), None)
 
@@ -164,11 +170,11 @@ class Assets:
         """Answer with an asset. False when this is none, and nothing was answered."""
         if not request.path.startswith(PATHS) or request.prefix or request.method not in SAFE_METHODS:
             return False
-        asset = await self._find(route.assets, request.path)
+        asset = await self.find(route.assets, request.path)
         if asset is None:
             return False
-        coding = h.best_coding(request.first.get(b"accept-encoding", b"")) if asset.is_text else b""
-        etag = f'"{asset.digest[:32]}{f"-{coding.decode()}" if coding else ""}"'.encode()
+        coding = coding_of(asset, request.first.get(b"accept-encoding", b""))
+        etag = etag_of(asset, coding)
         headers = [
             (b"content-type", asset.content_type.encode()),
             (b"cache-control", _cache_control(asset, route)),
@@ -180,15 +186,19 @@ class Assets:
             await answer.start(304, headers)
             await answer.body(b"", more=False)
             return True
-        body = asset.bodies.get(coding)
-        if body is None:
-            body = await self._compressed((route.assets, request.path), asset, coding)
+        body = await self.body(route.assets, request.path, asset, coding)
         if coding:
             headers.append((b"content-encoding", coding))
         await answer.whole(200, headers, body)
         return True
 
-    async def _find(self, environment: str, path: bytes) -> Asset | None:
+    async def body(self, environment: str, path: bytes, asset: Asset, coding: bytes) -> bytes:
+        """The asset that was found there, in `coding`."""
+        known = asset.bodies.get(coding)
+        return known if known is not None else await self._compressed((environment, path), asset, coding)
+
+    async def find(self, environment: str, path: bytes) -> Asset | None:
+        """The asset of a path of Gradio's own; None where there is none. `environment` as `frontend` takes it."""
         key = (environment, path)
         if key in self._known:
             self._known.move_to_end(key)
@@ -260,6 +270,15 @@ def compress(content: bytes, coding: bytes, *, thoroughly: bool = False) -> byte
         return gzip.compress(content, mtime=0)
     quality = QUICK if not thoroughly else THOROUGH if len(content) <= 1024**2 else OF_LARGE
     return bytes(brotli.compress(content, mode=brotli.MODE_TEXT, quality=quality))
+
+
+def coding_of(asset: Asset, accepted: bytes) -> bytes:
+    """The best that an `Accept-Encoding` takes; none where nothing gets smaller."""
+    return h.best_coding(accepted) if asset.is_text else b""
+
+
+def etag_of(asset: Asset, coding: bytes) -> bytes:
+    return f'"{asset.digest[:32]}{f"-{coding.decode()}" if coding else ""}"'.encode()
 
 
 def _cache_control(asset: Asset, route: Route) -> bytes:

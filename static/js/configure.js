@@ -26,9 +26,9 @@ function chosen(root) {
   return found;
 }
 
-/** @param {HTMLElement} root @param {[string, string][]} attributes */
-function snippet(root, attributes) {
-  const { script = "", url = "", title = "" } = root.dataset;
+/** @param {HTMLElement} root @param {string} script @param {[string, string][]} attributes */
+function snippet(root, script, attributes) {
+  const { url = "", title = "" } = root.dataset;
   const all = attributes.map(([name, value]) => ` ${name}="${escaped(value)}"`).join("");
   return (
     `<script type="module" src="${escaped(script)}"></` +
@@ -38,17 +38,20 @@ function snippet(root, attributes) {
 
 /** @param {HTMLElement} root */
 function configure(root) {
-  const { space = "", allow = "", height = "", script = "" } = root.dataset;
+  const { space = "", url = "", allow = "", height = "", script = "", nativeScript = "" } = root.dataset;
   const preview = root.querySelector("[data-preview]");
   const shown = document.getElementById(root.dataset.snippet ?? "");
+  const shownNative = document.getElementById(root.dataset.native ?? "");
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let later;
 
   const update = () => {
     /** @type {[string, string][]} */
     const attributes = [["space", space], ...(height ? [/** @type {[string, string]} */ (["height", height])] : [])];
-    attributes.push(...chosen(root), ["allow", allow]);
-    if (shown) shown.textContent = snippet(root, attributes);
+    const looks = chosen(root);
+    attributes.push(...looks, ["allow", allow]);
+    if (shown) shown.textContent = snippet(root, script, attributes);
+    if (shownNative) shownNative.textContent = snippet(root, nativeScript, [["src", url], ...looks]);
     clearTimeout(later);
     later = setTimeout(() => {
       const element = document.createElement("gradio-app");
