@@ -201,13 +201,19 @@ def lend_environments(data: Path) -> None:
             except BlockingIOError:
                 continue
             _copy(built, folder / built.name, _link)
+    _lend_new(BUNDLES, data / "bundles")
 
 
 def keep_environments(data: Path) -> None:
-    BUILT.mkdir(parents=True, exist_ok=True)
-    for built in (data / "environments").glob("[!.]*"):
-        if not (BUILT / built.name).exists():
-            _copy(built, BUILT / built.name, _link)
+    _lend_new(data / "environments", BUILT)
+    _lend_new(data / "bundles", BUNDLES)
+
+
+def _lend_new(source: Path, target: Path) -> None:
+    target.mkdir(parents=True, exist_ok=True)
+    for found in source.glob("[!.]*"):
+        if not (target / found.name).exists():
+            _copy(found, target / found.name, _link)
 
 
 def _link(file: str, to: str) -> None:

@@ -15,6 +15,7 @@ from apps.gateway import headers as h
 from apps.gateway.answers import Answer
 from apps.gateway.requests import Request, is_web_origin
 from apps.gateway.routes import Route
+from apps.spaces.hostnames import is_named
 
 METHODS = frozenset({b"DELETE", b"GET", b"HEAD", b"OPTIONS", b"PATCH", b"POST", b"PUT"})
 MAX_AGE_SECONDS = b"600"
@@ -36,18 +37,9 @@ def is_welcome(request: Request, route: Route) -> bool:
     if not (route.disable_embedding or route.embedding_sites):
         return True
     asks = (request.origin or b"").decode("latin-1")
-    named = "" if route.disable_embedding else route.embedding_sites
-    return asks == settings.PORTICO_URL or any(_is_of(asks, site) for site in named.split())
-
-
-def _is_of(origin: str, site: str) -> bool:
-    """Whether an origin is one that `apps.spaces.hostnames.read_sites` has written. As in CSP, `http:` means `https:`
-    too (level 3, section 6.7.2.8)."""
-    scheme, _, host = site.partition("://")
-    asks_scheme, _, asks_host = origin.partition("://")
-    if scheme != asks_scheme and (scheme, asks_scheme) != ("http", "https"):
-        return False
-    return asks_host.endswith(host[1:]) if host.startswith("*.") else asks_host == host
+    return asks == settings.PORTICO_URL or (
+        not route.disable_embedding and is_named(route.embedding_sites.split(), asks)
+    )
 
 
 def asks_for_token(request: Request) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import idna
 from django.conf import settings
@@ -58,6 +59,19 @@ def read_sites(text: str) -> list[str]:
     if len(sites) > MAX_SITES:
         raise ValidationError(f"At most {MAX_SITES} sites can be named; these are {len(sites)}.")
     return sites
+
+
+def is_named(sites: Sequence[str], origin: str) -> bool:
+    """Whether a page's origin, as the header `Origin` has it (RFC 6454), is among these sites as browsers compare them
+    with `frame-ancestors` (CSP level 3, section 6.7.2.7): a wildcard stands for all under it, http for https too."""
+    try:
+        scheme, _, rest = _site(origin).partition("://")
+    except ValidationError:
+        return False
+    host, colon, port = rest.partition(":")
+    parents = host.split(".")
+    names = [host, *("*." + ".".join(parents[i:]) for i in range(1, len(parents)))]
+    return "*" not in host and any(f"{s}://{name}{colon}{port}" in sites for s in {scheme, "http"} for name in names)
 
 
 def _site(text: str) -> str:

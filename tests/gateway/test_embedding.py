@@ -70,7 +70,7 @@ async def test_scripts_of_a_site_that_may_not_show_it_may_not_draw_it_without_a_
     named = ["https://blog.example.org", "https://a.b.example.net"]
     others = [
         "https://blog.example", "http://blog.example.org", "https://blog.example.org:8443", "https://example.net",
-        "https://evilexample.net", "https://blog.example.org.evil.example",
+        "https://evilexample.net", "https://blog.example.org.evil.example", "https://*.example.net",
     ]  # fmt: skip
     token = {"Authorization": f"Bearer {await make_token(owner)}"}
 
