@@ -121,10 +121,8 @@ def measure(browser: Browser, pages: dict[str, str], rounds: int) -> None:
         print(f"{name:<8} {ready:11.0f} {answered:9.0f} {size / 1024:5.0f} {requests:9.0f} {shift:7.4f}")
     by_hand = middle["iframe"]
     for name in ("framed", "native"):
-        ready, answered, size, requests = (middle[name][n] / by_hand[n] for n in range(4))
-        print(
-            f"{name} / iframe: interactive {ready:.2f}, answer {answered:.2f}, bytes {size:.2f}, requests {requests:.2f}"
-        )
+        ready, answered, size = (middle[name][n] / by_hand[n] for n in range(3))
+        print(f"{name} / iframe: interactive {ready:.2f}, answer {answered:.2f}, bytes {size:.2f}")
     for name, values in middle.items():
         if values[-1] > GOAL:
             print(f"{name}: more than {GOAL} of layout shift, of", *causes[name], sep="\n  ")
