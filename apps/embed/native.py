@@ -23,6 +23,7 @@ from apps.spaces.models import SDK, Space
 PATHS = re.compile(r"gradio\.js|(assets|static)/.+(?<!\.html)", re.DOTALL)
 POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'"
 """For who opens a file, an SVG for instance, as a page of its own. It does not hold scripts of another page."""
+STYLE = re.compile(r"index-[\w-]{8}\.css")
 ASKED_AGAIN_SECONDS = 60
 
 
@@ -53,6 +54,14 @@ async def find(version: str, path: str, *, accepted: str, known: str) -> File | 
     etag = assets.etag_of(asset, coding)
     body = None if matches(known.encode() or None, etag) else await store.body(source, asked, asset, coding)
     return File(asset.content_type, coding.decode(), etag.decode(), body)
+
+
+def version_with(style: str) -> str:
+    """A version that is there and has this style sheet, whose name has a digest of its content; empty for none."""
+    if not STYLE.fullmatch(style):
+        return ""
+    found = bundles.folder().glob(f"*/assets/{style}")
+    return next((path.parent.parent.name for path in found), "")
 
 
 def is_coming(version: str) -> bool:

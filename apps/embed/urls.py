@@ -14,4 +14,5 @@ urlpatterns = [
     path("embed/gradio.js", views.gradio_js, name="script"),
     path("embed/spaces/<str:owner>/<str:name>", views.space_description, name="space"),
     path("embed/<str:version>/<path:path>", views.native_file, name="native"),
+    path("assets/<str:name>", views.native_style, name="native-style"),
 ]

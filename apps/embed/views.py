@@ -5,7 +5,7 @@ from __future__ import annotations
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect, JsonResponse
 from django.shortcuts import render
 from django.utils.cache import get_conditional_response
 from django.views.decorators.http import require_safe
@@ -81,6 +81,15 @@ async def native_file(request: HttpRequest, version: str, path: str) -> HttpResp
     answer["Vary"] = "Accept-Encoding"
     answer["Content-Security-Policy"] = native.POLICY
     return _for_any_site(answer, NATIVE_CACHE)
+
+
+@require_safe
+def native_style(request: HttpRequest, name: str) -> HttpResponse:
+    """Gradio's first style sheet, which its script asks for at the root of the origin that it came from."""
+    version = native.version_with(name)
+    if not version:
+        return _error("No version of Gradio that is here has this style sheet.", 404)
+    return _for_any_site(HttpResponseRedirect(f"/embed/{version}/assets/{name}"), NATIVE_CACHE)
 
 
 @require_safe

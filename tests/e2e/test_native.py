@@ -50,9 +50,15 @@ def test_a_page_of_another_site_draws_a_space_itself(
 
     pasted = snippet(page, portal, "ada/native", "In the page itself")
     assert f"{portal.url}/embed/{version}/gradio.js" in pasted and f'src="{space}"' in pasted
+    page.get_by_text("Change how it looks").click()
+    page.get_by_label("Colours").select_option("Dark")
+    expect(page.locator("#embed-native")).to_contain_text(f'<gradio-app src="{space}" theme_mode="dark">')
     answers: list[Response] = []
     page.on("response", lambda answer: answers.append(answer))  # noqa: PLW0108 Playwright cannot take a built-in
-    address = blog.publish(pasted)
+    address = blog.publish(page.locator("#embed-native").inner_text())
+    page.goto("about:blank")
+    failed: list[str] = []
+    page.on("requestfailed", lambda request: failed.append(request.url))
     page.goto(address)
     predict(page)
     page.locator("input[type=file]").first.set_input_files(picture)
@@ -61,8 +67,9 @@ def test_a_page_of_another_site_draws_a_space_itself(
     assert turned.evaluate("async i => (await i.decode(), [i.naturalWidth, i.naturalHeight])") == [20, 60]
     hosts = {answer.url.split("/")[2] for answer in answers if not answer.url.startswith(blog.url)}
     assert hosts == {f"localhost:{portal.port}", portal.host("ada-native")}, "no CDN, and nobody else"
-    assert page.locator("iframe").count() == 0
+    assert page.locator("iframe").count() == 0 and page.locator(".dark").count() > 0
     assert [a.url for a in answers if a.status >= 400 and not a.url.startswith(blog.url)] == []
+    assert [url for url in failed if "/queue/data?" not in url] == [], "but the stream that Gradio leaves at its end"
 
     portal.command("sleep", "ada/native")
     answers.clear()

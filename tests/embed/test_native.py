@@ -18,7 +18,7 @@ from apps.builds.models import Environment
 from apps.embed.selectors import snippets
 from apps.spaces.models import Space
 from tests.gateway.conftest import deploy
-from tests.gateway.gradio_like import FILES, SCRIPT
+from tests.gateway.gradio_like import FILES, SCRIPT, STYLE
 
 LOCK = f"fastapi==1.0 \\\n    --hash=sha256:{'1' * 64}\ngradio==6.30.1 \\\n" + " \\\n".join(
     f"    --hash=sha256:{digit * 64}" for digit in "23"
@@ -81,6 +81,16 @@ def test_any_site_gets_it_small_and_for_good(client: Client, bundle: Path) -> No
     assert again["Access-Control-Allow-Origin"] == "*"
     assert client.get(f"/embed/{VERSION}/gradio.js").content == (bundle / "gradio.js").read_bytes()
     assert client.post(f"/embed/{VERSION}/gradio.js").status_code == 405
+
+
+def test_the_style_sheet_that_gradios_script_asks_for_at_the_root_is_led_to_its_version(
+    client: Client, bundle: Path
+) -> None:
+    answer = client.get(f"/{STYLE}")
+    assert (answer.status_code, answer["Location"]) == (302, f"/embed/{VERSION}/{STYLE}")
+    assert answer["Cross-Origin-Resource-Policy"] == "cross-origin" and "immutable" in answer["Cache-Control"]
+    for name in ("index-12345678.css", SCRIPT.removeprefix("assets/"), "index-*.css", "index-DiEEvXS6.css%0a"):
+        assert client.get(f"/assets/{name}").status_code == 404, name
 
 
 @pytest.mark.parametrize(
