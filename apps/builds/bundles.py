@@ -38,8 +38,8 @@ def is_there(version: str) -> bool:
 
 
 def is_used(version: str) -> bool:
-    """Whether a Space of this portal runs with this version of Gradio, as far as it may have a bundle."""
-    if not VERSION.fullmatch(version):
+    """Whether a Space of this portal runs with this version of Gradio, unless it was found to have no page."""
+    if not VERSION.fullmatch(version) or (folder() / version).is_dir():
         return False
     return Deployment.objects.filter(is_current=True, environment__gradio_version=version).exists()
 
@@ -75,9 +75,10 @@ def fetch(version: str) -> bool:
         with installer.unpacked(interpreter, f"{pinned[0]}\n", deadline=deadline) as packages:
             frontend = packages / FRONTEND
             _keep_ordinary_files(frontend)
-            if not (frontend / ENTRY).is_file():
-                raise installer.InstallError(f"Gradio {version} has no page that other sites could show.")
             folder().mkdir(parents=True, exist_ok=True)
+            if not (frontend / ENTRY).is_file():
+                (folder() / version).mkdir()  # so that it is not fetched again and again
+                raise installer.InstallError(f"Gradio {version} has no page that other sites could show.")
             frontend.rename(folder() / version)
     return True
 

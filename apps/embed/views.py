@@ -66,7 +66,7 @@ async def native_file(request: HttpRequest, version: str, path: str) -> HttpResp
     its package is being fetched. See `apps.embed.native`."""
     if not bundles.is_there(version):
         if not await sync_to_async(native.is_coming)(version):
-            return _error("No Space of this portal uses this version of Gradio.", 404)
+            return _error("No Space of this portal has this version of Gradio, or it has no page for others.", 404)
         later = _error(f"Gradio {version} is being fetched. Ask again in {NATIVE_RETRY_SECONDS} seconds.", 503)
         later["Retry-After"] = str(NATIVE_RETRY_SECONDS)
         return later

@@ -49,17 +49,28 @@ def test_it_is_the_packages_own_whatever_else_a_space_installs_and_it_is_fetched
     space: Space, data: Path, tmp_path: Path, settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.PORTICO_UV_CACHE = tmp_path / "cache"
-    packages = {"gradio": wheel("gradio", OWN), "overwrites": wheel("overwrites", OVERWRITES)}
+    without_page = wheel("gradio", {"gradio/__init__.py": ""}, version="2.0")
+    packages = {
+        "gradio": wheel("gradio", OWN),
+        "gradio-2.0": without_page,
+        "overwrites": wheel("overwrites", OVERWRITES),
+    }
     with serving(packages) as (address, asked):
         monkeypatch.setenv("UV_DEFAULT_INDEX", address)
-        requirements = ["gradio", "overwrites"]
-        lock = installer.resolve(default_interpreter(), requirements, lambda line: None, deadline=float("inf"))
-        deployment = deployed(space, lock)
+        lock, other_lock = (
+            installer.resolve(default_interpreter(), wanted, lambda line: None, deadline=float("inf"))
+            for wanted in (["gradio==1.0", "overwrites"], ["gradio==2.0"])
+        )
+        deployed(space, lock)
         with ThreadPoolExecutor(3) as pool:
             assert sorted(pool.map(in_thread, ["1.0"] * 3)) == [False, False, True]
         asked.clear()
         assert not bundles.fetch("1.0") and not bundles.fetch("2.0"), "it is there; no Space uses the other"
-        assert asked == []
+        deployed(space, other_lock)
+        with pytest.raises(installer.InstallError, match="no page"):
+            bundles.fetch("2.0")
+        assert not bundles.fetch("2.0") and not bundles.is_there("2.0"), "nor is it asked for again"
+        assert sum(path.endswith("2.0-py3-none-any.whl") for path in asked) == 1
     found = {str(f.relative_to(bundles.folder())): f.read_text() for f in bundles.folder().rglob("*") if f.is_file()}
     beginning = "gradio/templates/frontend/"
     assert found == {f"1.0/{path.removeprefix(beginning)}": text for path, text in OWN.items() if beginning in path}
@@ -67,10 +78,10 @@ def test_it_is_the_packages_own_whatever_else_a_space_installs_and_it_is_fetched
 
     services.sweep()
     assert bundles.is_there("1.0"), "an Environment has it"
-    deployment.delete()
+    Deployment.objects.all().delete()
     Environment.objects.all().delete()
     services.sweep()
-    assert not bundles.is_there("1.0")
+    assert list(bundles.folder().iterdir()) == []
 
 
 def test_what_is_no_ordinary_file_goes_and_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
