@@ -20,7 +20,7 @@ from apps.builds.locks import held
 from apps.builds.models import Deployment, Environment
 from apps.sandbox.interpreters import default_interpreter, find_interpreters
 
-VERSION = re.compile(r"\d{1,4}(\.\d{1,4}){1,3}((a|b|rc)\d{1,3})?")
+VERSION = re.compile(r"\d{1,4}(\.\d{1,4}){1,3}((a|b|rc)\d{1,3})?", re.ASCII)
 PINNED = re.compile(r"^gradio==(\S{1,40})((?: \\\n +--hash=sha256:[0-9a-f]{64})+)$", re.MULTILINE)
 """Gradio in a lock as uv writes it: a package of the portal's index. One from an address has no `==`."""
 FRONTEND = "gradio/templates/frontend"
@@ -85,11 +85,11 @@ def fetch(version: str) -> bool:
 
 def _keep_ordinary_files(root: Path) -> None:
     size = 0
-    for where, _, names in os.walk(root):
-        for name in names:
+    for where, folders, names in os.walk(root):
+        for name in (*folders, *names):
             path = Path(where, name)
             found = path.lstat()
-            if not stat.S_ISREG(found.st_mode):
+            if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
                 path.unlink()
             size += found.st_size
     if size > MAX_BYTES:

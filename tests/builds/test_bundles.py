@@ -88,6 +88,7 @@ def test_what_is_no_ordinary_file_goes_and_too_much_is_refused(tmp_path: Path, m
     (tmp_path / "assets").mkdir()
     (tmp_path / "assets" / "a.js").write_text("12345")
     (tmp_path / "assets" / "link.js").symlink_to("/etc/passwd")
+    (tmp_path / "assets" / "folder").symlink_to("/etc")
     bundles._keep_ordinary_files(tmp_path)
     assert [f.name for f in (tmp_path / "assets").iterdir()] == ["a.js"]
     monkeypatch.setattr(bundles, "MAX_BYTES", 4)
