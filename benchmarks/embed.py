@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import json
 import sys
 import tempfile
 import threading
@@ -65,16 +66,20 @@ class Visit:
     shift: float
 
 
-def variants(portal: RunningPortal, version: str) -> dict[str, str]:
-    """What "Embed this Space" gives, by what it is called here."""
-    space = f"http://{portal.host('ada-hello')}/"
-    return {
-        "iframe": f'<iframe src="{space}" title="Hello" width="100%" height="600" style="border:0"></iframe>',
-        "framed": f'<script type="module" src="{portal.url}/embed/gradio.js"></script>'
-        f'<gradio-app space="ada/hello"><a href="{space}">Hello</a></gradio-app>',
-        "native": f'<script type="module" src="{portal.url}/embed/{version}/gradio.js"></script>'
-        f'<gradio-app src="{space}"></gradio-app>',
-    }
+OFFERED = """
+import json
+from apps.embed.selectors import snippets
+from apps.spaces.selectors import get_space
+from apps.accounts.models import User
+offered = snippets(get_space("ada/hello", User.objects.get(username="ada")))
+print(json.dumps({"framed": offered.element, "native": offered.native}))
+"""
+
+
+def variants(portal: RunningPortal) -> dict[str, str]:
+    """HTML by what it is called here: a plain frame, and what "Embed this Space" gives."""
+    by_hand = f'<iframe src="http://{portal.host("ada-hello")}/" title="Hello" width="100%" height="600"></iframe>'
+    return {"iframe": by_hand, **json.loads(portal.shell(OFFERED))}
 
 
 def visit(browser: Browser, name: str, url: str) -> tuple[Visit, list[str]]:
@@ -155,10 +160,10 @@ def main() -> None:
         limits = {"PORTICO_ADMIN": "ada:correct-horse-battery", "PORTICO_SLEEP_SECONDS": "3600"}
         with RunningPortal(data, **limits) as portal, blog(site) as address:
             portal.deploy(app, "ada/hello")
-            while not (there := list((data / "bundles").glob("*/gradio.js"))):
+            while not list((data / "bundles").glob("*/gradio.js")):
                 time.sleep(0.2)
             pages = {}
-            for name, html in variants(portal, there[0].parent.name).items():
+            for name, html in variants(portal).items():
                 (site / f"{name}.html").write_text(PAGE % html)
                 pages[name] = f"{address}/{name}.html"
             with sync_playwright() as playwright:
