@@ -81,5 +81,6 @@ def test_a_page_of_another_site_draws_a_space_itself(
     change(portal, "# native\nservices.set_embedding(space, disabled=True)")
     with page.expect_event("requestfailed", lambda request: request.url == f"{space}config"):
         page.goto(address)
+    expect(page.get_by_text("Could not load this space.")).to_be_visible()
     assert page.get_by_label("Name").count() == 0
     assert json.loads(portal.get("/api/spaces/ada/native")[1])["runtime"]["stage"] == "RUNNING"
