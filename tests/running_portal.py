@@ -182,12 +182,14 @@ def shared_uv_cache() -> Path:
 BUILT = ROOT / ".artifacts" / "environments"
 """Environments that portals of this checkout's tests have built, by their key: to compile one anew for each portal
 takes longer than most tests."""
+BUNDLES = ROOT / ".artifacts" / "bundles"
+"""Likewise Gradio's own pages."""
 COLLECTED = ROOT / ".artifacts" / "static"
 """Static files as they were last compressed; the portal looks itself whether one has changed since."""
 
 
 def lend_environments(data: Path) -> None:
-    """Give a portal what others have built; what it is just building itself is left to it."""
+    """Give a portal what others have built or fetched; what it is just building itself is left to it."""
     folder = data / "environments"
     (folder / ".locks").mkdir(parents=True, exist_ok=True)
     for built in BUILT.glob("[!.]*"):
@@ -199,13 +201,19 @@ def lend_environments(data: Path) -> None:
             except BlockingIOError:
                 continue
             _copy(built, folder / built.name, _link)
+    _lend_new(BUNDLES, data / "bundles")
 
 
 def keep_environments(data: Path) -> None:
-    BUILT.mkdir(parents=True, exist_ok=True)
-    for built in (data / "environments").glob("[!.]*"):
-        if not (BUILT / built.name).exists():
-            _copy(built, BUILT / built.name, _link)
+    _lend_new(data / "environments", BUILT)
+    _lend_new(data / "bundles", BUNDLES)
+
+
+def _lend_new(source: Path, target: Path) -> None:
+    target.mkdir(parents=True, exist_ok=True)
+    for found in source.glob("[!.]*"):
+        if not (target / found.name).exists():
+            _copy(found, target / found.name, _link)
 
 
 def _link(file: str, to: str) -> None:

@@ -151,6 +151,23 @@ def _install(interpreter: Interpreter, lock: str, aside: Path, say: Say, deadlin
     _run(compile_all, interpreter, writable, say, deadline=deadline, online=False)
 
 
+@contextmanager
+def unpacked(interpreter: Interpreter, lock: str, *, deadline: float) -> Iterator[Path]:
+    """The files of a lock's packages, without an Environment around them, in a folder that is gone at the end.
+
+    Raises:
+        InstallError: as `install`.
+    """
+    with _work_folder() as work:
+        (work / "lock.txt").write_text(lock)
+        sync = [
+            UV, "pip", "sync", "--no-config", "--python", str(interpreter.executable), "--only-binary", ":all:",
+            "--require-hashes", "--link-mode", "copy", "--target", f"{WORK}/packages", f"{WORK}/lock.txt",
+        ]  # fmt: skip
+        _sync(sync, interpreter, ((work, WORK),), lambda line: None, deadline)
+        yield work / "packages"
+
+
 def _sync(
     command: list[str], interpreter: Interpreter, writable: tuple[tuple[Path, str], ...], say: Say, deadline: float
 ) -> None:

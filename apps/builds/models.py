@@ -17,6 +17,9 @@ class Environment(models.Model):
     key = models.CharField(max_length=64, primary_key=True, help_text="SHA-256 of interpreter and lock.")
     python_version = models.CharField(max_length=20, help_text="Full version, as 3.11.7.")
     lock = models.TextField(help_text="Pinned requirements, one a line, sorted.")
+    gradio_version = models.CharField(
+        max_length=40, blank=True, db_index=True, help_text="Of Gradio from the package index; empty without it."
+    )
     size_bytes = models.BigIntegerField(default=0)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     used_at = models.DateTimeField(default=timezone.now)

@@ -9,7 +9,8 @@ from django.db import transaction
 from django.db.models.signals import pre_delete
 from django.dispatch import receiver
 
-from apps.builds import tasks
+from apps.builds import bundles, tasks
+from apps.builds import signals as of_builds
 from apps.builds.models import Deployment
 from apps.builds.services import queue_build
 from apps.spaces import signals
@@ -32,6 +33,14 @@ def _queue(space: Space, *, factory: bool = False) -> None:
         # A broker that is away must not lose the commit: the row waits, and `requeue_lost_builds` finds it.
         # (A lambda: Django cannot name a `partial` that fails, and fails itself.)
         transaction.on_commit(lambda: tasks.run_build.delay(build.pk), robust=True)
+
+
+@receiver(of_builds.deployment_created)
+def fetch_bundle(deployment: Deployment, **kwargs: Any) -> None:
+    """That other sites can show it as soon as they ask."""
+    version = deployment.environment.gradio_version if deployment.environment else ""
+    if version and not bundles.is_there(version):
+        transaction.on_commit(lambda: tasks.fetch_bundle.delay(version), robust=True)
 
 
 @receiver(pre_delete, sender=Space)

@@ -18,7 +18,7 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from apps.builds import installer, signals
+from apps.builds import bundles, installer, signals
 from apps.builds.locks import held
 from apps.builds.models import Build, Deployment, Environment, Resolution
 from apps.builds.policy import RequirementRefused, Requirements, parse_requirements
@@ -244,7 +244,12 @@ def _environment(
     build_log.say(f"Environment {installed.key[:12]} {'reused' if installed.reused else 'installed'}")
     environment, created = Environment.objects.get_or_create(
         key=installed.key,
-        defaults={"python_version": interpreter.version, "lock": lock, "size_bytes": installed.size_bytes},
+        defaults={
+            "python_version": interpreter.version,
+            "lock": lock,
+            "gradio_version": bundles.version_in(lock),
+            "size_bytes": installed.size_bytes,
+        },
     )
     if not created:
         Environment.objects.filter(pk=environment.pk).update(used_at=timezone.now())
@@ -314,7 +319,8 @@ def lost_builds() -> list[int]:
 
 def sweep() -> None:
     """Delete what nobody needs any more: all but the last few deployments of each Space, folders without a row,
-    halves of installations, and Environments that no deployment uses and nobody asked for in a month."""
+    halves of installations, and Environments that no deployment uses and nobody asked for in a month, with the bundles
+    of Gradio that were theirs."""
     installer.sweep_leftovers()
     for space_id in Deployment.objects.values_list("space", flat=True).distinct():
         newest = list(Deployment.objects.filter(space=space_id).order_by("-pk").values_list("pk", flat=True))
@@ -330,6 +336,7 @@ def sweep() -> None:
         with contextlib.suppress(IntegrityError):
             environment.delete()
             shutil.rmtree(installer.environments_folder() / environment.key, ignore_errors=True)
+    bundles.sweep()
 
 
 def delete_files(space_id: int, repository: str, deployments: list[int]) -> None:

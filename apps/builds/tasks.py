@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import structlog
 from celery import shared_task
 from celery.signals import worker_ready
 
-from apps.builds import installer, services
+from apps.builds import bundles, installer, services
 from apps.spaces import uploads
+
+log = structlog.get_logger(__name__)
 
 
 @shared_task
@@ -20,6 +23,14 @@ def run_build(build_id: int) -> None:
 def requeue_lost_builds() -> None:
     for build_id in services.lost_builds():
         services.run_build(build_id)
+
+
+@shared_task
+def fetch_bundle(version: str) -> None:
+    try:
+        bundles.fetch(version)
+    except installer.InstallError as error:
+        log.warning("Gradio's own page could not be had", version=version, error=str(error))
 
 
 @shared_task

@@ -8,6 +8,8 @@ from typing import Any
 from django.conf import settings
 from django.utils.html import escape
 
+from apps.builds import bundles
+from apps.embed import native
 from apps.embed.script import script
 from apps.gateway.framed import TELL_THEIR_HEIGHT
 from apps.spaces.hostnames import is_named
@@ -18,7 +20,11 @@ from apps.spaces.models import ShareLink, Space
 ASKED = "camera; microphone"
 ALWAYS = "clipboard-write; fullscreen; autoplay"
 FRAME_PIXELS = 600
-"""Height of a plain frame, and of demos that do not tell theirs."""
+"""Height of a plain frame, and of demos that may not tell theirs."""
+USUAL_PIXELS = 300
+"""The element's `initial_height`."""
+BELOW_PIXELS = 35
+"""Of its border and the line below: room for all of it is kept before its script is there, so that no page jumps."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +35,13 @@ class Snippets:
     address: str
     iframe: str = ""
     element: str = ""
+    native: str = ""
     badge: str = ""
     embeddable: bool = False
     script: str = ""
     version: str = ""
     integrity: str = ""
+    native_script: str = ""
     title: str = ""
     height: str = ""
     allow: str = ASKED
@@ -70,12 +78,17 @@ def may_show(space: Space, origin: str) -> bool:
 def element(space: Space, *, token: str = "") -> str:
     """The script and the element, as HTML; with a link's token for a Space that is closed."""
     height = "" if space.sdk in TELL_THEIR_HEIGHT else f' height="{FRAME_PIXELS}px"'
+    room = (FRAME_PIXELS if height else USUAL_PIXELS) + BELOW_PIXELS
     sign = f' token="{escape(token)}"' if token else ""
+    attributes = f'space="{escape(space.slug)}"{sign}{height} allow="{ASKED}" style="display:block;min-height:{room}px"'
+    return _written(script_address(), attributes, space)
+
+
+def _written(source: str, attributes: str, space: Space) -> str:
+    """A script and the element that it makes, with a link for readers without scripts."""
     return (
-        f'<script type="module" src="{escape(script_address())}"></script>\n'
-        f'<gradio-app space="{escape(space.slug)}"{sign}{height} allow="{ASKED}">\n'
-        f'  <a href="{escape(space.url)}">{escape(title_of(space))}</a>\n'
-        "</gradio-app>"
+        f'<script type="module" src="{escape(source)}"></script>\n'
+        f'<gradio-app {attributes}>\n  <a href="{escape(space.url)}">{escape(title_of(space))}</a>\n</gradio-app>'
     )
 
 
@@ -100,15 +113,19 @@ def snippets(space: Space) -> Snippets:
     if not is_embeddable(space):
         return Snippets(address=space.url)
     page, current = f"{settings.PORTICO_URL}{space.get_absolute_url()}", script()
+    gradio = native.version_of(space)
+    native_script = f"{settings.PORTICO_URL}/embed/{gradio}/{bundles.ENTRY}" if gradio else ""
     return Snippets(
         address=space.url,
         iframe=frame(space, width="100%", height=FRAME_PIXELS),
         element=element(space),
+        native=_written(native_script, f'src="{escape(space.url)}"', space) if native_script else "",
         badge=f"[![Open in Portico]({settings.PORTICO_URL}/embed/badge.svg)]({page})",
         embeddable=True,
         script=script_address(),
         version=f"{settings.PORTICO_URL}/embed/gradio-{current.digest}.js",
         integrity=current.integrity,
+        native_script=native_script,
         title=title_of(space),
         height="" if space.sdk in TELL_THEIR_HEIGHT else f"{FRAME_PIXELS}px",
     )

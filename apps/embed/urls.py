@@ -17,4 +17,6 @@ urlpatterns = [
     path("embed/gradio.js", views.gradio_js, name="script"),
     re_path(r"^embed/gradio-(?P<digest>[0-9a-f]{20})\.js$", views.gradio_js_version, name="script-version"),
     path("embed/spaces/<str:owner>/<str:name>", views.space_description, name="space"),
+    path("embed/<str:version>/<path:path>", views.native_file, name="native"),
+    path("assets/<str:name>", views.native_style, name="native-style"),
 ]

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect, JsonResponse
 from django.shortcuts import render
 from django.utils.cache import get_conditional_response, patch_vary_headers
 from django.views.decorators.http import require_safe
 
-from apps.embed import calls, previews
+from apps.builds import bundles
+from apps.embed import calls, native, previews
 from apps.embed import oembed as oembed_answers
 from apps.embed.asyncapi import document as asyncapi_document
 from apps.embed.endpoints import endpoints
@@ -26,6 +28,7 @@ from apps.spaces.views.access import context, users
 
 SCRIPT_CACHE = "public, max-age=300, stale-while-revalidate=86400"
 FOR_EVER = "public, max-age=31536000, immutable"
+NATIVE_RETRY_SECONDS = 5
 DESCRIPTION_CACHE = "public, max-age=1"
 PICTURE_CACHE = "public, max-age=3600"
 """Enough for many elements of one page; a takedown or a new visibility shows on other sites within two seconds."""
@@ -72,6 +75,38 @@ def _script(request: HttpRequest, current: Script, cache: str) -> HttpResponse:
     answer = get_conditional_response(request, etag=etag, response=response) or response
     answer["Vary"] = "Accept-Encoding"
     return _for_any_site(answer, cache)
+
+
+@require_safe
+async def native_file(request: HttpRequest, version: str, path: str) -> HttpResponse:
+    """A file of Gradio's own page: 404 where no Space of this portal has that version or it has no such file, 503 while
+    its package is being fetched. See `apps.embed.native`."""
+    if not bundles.is_there(version):
+        if not await sync_to_async(native.is_coming)(version):
+            return _error("No Space of this portal has this version of Gradio, or it has no page for others.", 404)
+        later = _error(f"Gradio {version} is being fetched. Ask again in {NATIVE_RETRY_SECONDS} seconds.", 503)
+        later["Retry-After"] = str(NATIVE_RETRY_SECONDS)
+        return later
+    accepted, known = (request.headers.get(name, "") for name in ("Accept-Encoding", "If-None-Match"))
+    found = await native.find(version, path, accepted=accepted, known=known)
+    if found is None:
+        return _error(f"Gradio {version} has no such file.", 404)
+    answer = HttpResponse(found.body or b"", status=304 if found.body is None else 200, content_type=found.content_type)
+    if found.coding and found.body is not None:
+        answer["Content-Encoding"] = found.coding
+    answer["ETag"] = found.etag
+    answer["Vary"] = "Accept-Encoding"
+    answer["Content-Security-Policy"] = native.POLICY
+    return _for_any_site(answer, FOR_EVER)
+
+
+@require_safe
+def native_style(request: HttpRequest, name: str) -> HttpResponse:
+    """Gradio's first style sheet, which its script asks for at the root of the origin that it came from."""
+    version = native.version_with(name)
+    if not version:
+        return _error("No version of Gradio that is here has this style sheet.", 404)
+    return _for_any_site(HttpResponseRedirect(f"/embed/{version}/assets/{name}"), FOR_EVER)
 
 
 @require_safe

@@ -540,7 +540,7 @@ def _may_connect(request: Request, route: Route, visitor: Visitor) -> bool:
         return True
     if request.prefix or not is_web_origin(request.origin):
         return False
-    return not route.closed or visitor.by_token or request.origin == request.own_origin
+    return visitor.by_token or cors.is_welcome(request, route)
 
 
 def _label(request: Request) -> str | None:

@@ -22,6 +22,7 @@ from pathlib import Path
 import structlog
 from django.conf import settings
 
+from apps.builds import bundles
 from apps.builds.installer import environments_folder
 from apps.gateway import headers as h
 from apps.gateway.answers import Answer
@@ -45,6 +46,8 @@ SMALLEST_BYTES = 200
 HASHED_NAME = re.compile(r"[.-][A-Za-z0-9_-]{8,}\.\w+")
 """The end of a name in `/assets/` that changes with its content, as Vite writes it."""
 KEPT_SECONDS = 90 * 24 * 3600
+OF_PACKAGE = "gradio=="
+"""Before a version: the files of Gradio's own package (`apps.builds.bundles`) instead of an Environment's."""
 
 
 @dataclass(slots=True)
@@ -72,7 +75,10 @@ def folder() -> Path:
 
 
 def frontend(environment: str) -> Path | None:
-    """Gradio's own page within an Environment, or None where there is none."""
+    """Gradio's own page within an Environment, or of `OF_PACKAGE` and a version; None where there is none."""
+    if environment.startswith(OF_PACKAGE):
+        version = environment.removeprefix(OF_PACKAGE)
+        return bundles.folder() / version if bundles.is_there(version) else None
     found = (environments_folder() / environment).glob("lib/python3*/site-packages/gradio/templates/frontend")
     return next(iter(sorted(found)), None)
 
@@ -156,11 +162,11 @@ class Assets:
         """Answer with an asset, and return it. None when this is none, and nothing was answered."""
         if not request.path.startswith(PATHS) or request.prefix or request.method not in SAFE_METHODS:
             return None
-        asset = await self._find(route.assets, request.path)
+        asset = await self.find(route.assets, request.path)
         if asset is None:
             return None
-        coding = h.best_coding(request.first.get(b"accept-encoding", b"")) if asset.is_text else b""
-        etag = f'"{asset.digest[:32]}{f"-{coding.decode()}" if coding else ""}"'.encode()
+        coding = coding_of(asset, request.first.get(b"accept-encoding", b""))
+        etag = etag_of(asset, coding)
         headers = [
             (b"content-type", asset.content_type.encode()),
             (b"cache-control", cache_control(route, is_immutable=asset.is_immutable)),
@@ -172,14 +178,20 @@ class Assets:
             await answer.start(304, headers)
             await answer.body(b"", more=False)
             return asset
-        body = asset.body
+        body = await self.body(asset, coding)
         if coding:
-            body = self._coded.get((asset.digest, coding)) or await self._compressed(asset, coding)
             headers.append((b"content-encoding", coding))
         await answer.whole(200, headers, body)
         return asset
 
-    async def _find(self, environment: str, path: bytes) -> Asset | None:
+    async def body(self, asset: Asset, coding: bytes) -> bytes:
+        """The asset in `coding`, as it is for none."""
+        if not coding:
+            return asset.body
+        return self._coded.get((asset.digest, coding)) or await self._compressed(asset, coding)
+
+    async def find(self, environment: str, path: bytes) -> Asset | None:
+        """The asset of a path of Gradio's own; None where there is none. `environment` as `frontend` takes it."""
         key = (environment, path)
         if key in self._known:
             return self._known.get(key)
@@ -230,6 +242,15 @@ class Assets:
     def close(self) -> None:
         if self._compressor is not None:
             self._compressor.shutdown(wait=False, cancel_futures=True)
+
+
+def coding_of(asset: Asset, accepted: bytes) -> bytes:
+    """The best that an `Accept-Encoding` takes; none where nothing gets smaller."""
+    return h.best_coding(accepted) if asset.is_text else b""
+
+
+def etag_of(asset: Asset, coding: bytes) -> bytes:
+    return f'"{asset.digest[:32]}{f"-{coding.decode()}" if coding else ""}"'.encode()
 
 
 def cache_control(route: Route, *, is_immutable: bool) -> bytes:

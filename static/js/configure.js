@@ -26,14 +26,23 @@ function chosen(root) {
   return found;
 }
 
-/** @param {HTMLElement} root @param {[string, string][]} attributes */
-function snippet(root, attributes) {
-  const { script = "", version = "", integrity = "", url = "", title = "" } = root.dataset;
+/** @param {HTMLElement} root */
+function source(root) {
+  const { script = "", version = "", integrity = "" } = root.dataset;
   const pinned = root.querySelector("[data-pinned]");
   const is_pinned = pinned instanceof HTMLInputElement && pinned.checked;
-  const source = is_pinned
+  return is_pinned
     ? `${escaped(version)}" integrity="${escaped(integrity)}" crossorigin="anonymous`
     : escaped(script);
+}
+
+/**
+ * @param {HTMLElement} root
+ * @param {string} source an address, escaped, with what belongs to it
+ * @param {[string, string][]} attributes
+ */
+function snippet(root, source, attributes) {
+  const { url = "", title = "" } = root.dataset;
   const all = attributes.map(([name, value]) => ` ${name}="${escaped(value)}"`).join("");
   return (
     `<script type="module" src="${source}"></` +
@@ -41,11 +50,23 @@ function snippet(root, attributes) {
   );
 }
 
+/**
+ * What the element takes when its script is there: kept free until then, so that no page jumps.
+ * @param {[string, string][]} attributes
+ */
+function room(attributes) {
+  const given = new Map(attributes);
+  const height = parseInt(given.get("initial_height") ?? given.get("height") ?? "300");
+  if (given.get("container") === "false") return height;
+  return height + (given.get("info") === "false" ? 2 : 35);
+}
+
 /** @param {HTMLElement} root */
 function configure(root) {
-  const { space = "", allow = "", height = "", script = "" } = root.dataset;
+  const { space = "", url = "", allow = "", height = "", script = "", nativeScript = "" } = root.dataset;
   const preview = root.querySelector("[data-preview]");
   const shown = document.getElementById(root.dataset.snippet ?? "");
+  const shownNative = document.getElementById(root.dataset.native ?? "");
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let later;
   let measured = 0;
@@ -61,7 +82,9 @@ function configure(root) {
     const all = attributes();
     // Where the demo's own height is reserved, the page does not jump when the demo comes.
     if (measured && !all.some(([name]) => name.endsWith("height"))) all.splice(1, 0, ["initial_height", `${measured}px`]);
-    if (shown) shown.textContent = snippet(root, all);
+    all.push(["style", `display:block;min-height:${room(all)}px`]);
+    if (shown) shown.textContent = snippet(root, source(root), all);
+    if (shownNative) shownNative.textContent = snippet(root, escaped(nativeScript), [["src", url], ...chosen(root)]);
   };
 
   const update = () => {
