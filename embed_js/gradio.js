@@ -14,7 +14,8 @@
   if (customElements.get("gradio-app")) return;
 
   /**
-   * What the portal says of a Space (GET /embed/spaces/<owner>/<name>).
+   * What the portal says of a Space (GET /embed/spaces/<owner>/<name>). Of a private one that this page may not show,
+   * `space` and `embeddable` alone.
    * @typedef {object} Description
    * @property {string} space `owner/name`
    * @property {string} url the demo's own address
@@ -47,10 +48,10 @@
   const SIZE_MS = 3_000;
   /** Layouts shrink for a moment while they settle: only what lasts this long is followed. */
   const SHRINK_MS = 150;
-  /** A page that is as high as its frame and a bit grows whenever that does, at once and by as much: a few such steps
-   * are followed, and one more after a pause. One that grows by itself asks for another step then. */
-  const ECHO_MS = 250;
-  const MOST_ECHOES = 6;
+  /** Growth by the same step at once, this often in a row, may be the echo of the frame's own growth. */
+  const ECHO_MS = 500;
+  const ECHOES = 3;
+  const QUIET_MS = 1_000;
   const LEAST_PX = 40;
   const MOST_PX = 20_000;
   const NEAR = "300px";
@@ -182,11 +183,16 @@ a { color: inherit; }
     /** What the demo last asked for, 0 before. */
     #height = 0;
     /** @type {ReturnType<typeof setTimeout> | undefined} */
-    #shrink;
+    #later;
+    /** The last growth: by how much, how often in a row, when, and from what height; and a step known as an echo. */
+    #step = 0;
+    #steps = 0;
     #grew = 0;
-    #grewAt = 0;
-    #echoes = 0;
+    #from = 0;
+    #echo = 0;
     #spoke = false;
+    /** The demo tells its height itself: what the portal's script measures is not wanted. */
+    #tells = false;
     #rendered = false;
     #due = false;
     #status = "";
@@ -290,11 +296,11 @@ a { color: inherit; }
     #stop() {
       this.#run?.abort();
       this.#observer?.disconnect();
-      clearTimeout(this.#shrink);
+      clearTimeout(this.#later);
       this.#frame?.remove();
       this.#run = this.#observer = this.#frame = this.#description = undefined;
-      this.#height = 0;
-      this.#spoke = this.#rendered = false;
+      this.#height = this.#step = this.#echo = 0;
+      this.#spoke = this.#tells = this.#rendered = false;
       this.#origin = "";
     }
 
@@ -369,9 +375,9 @@ a { color: inherit; }
       if (answer.status === 410) throw new Unavailable("This demo was withdrawn by the moderators.", 410);
       if (!answer.ok) throw new Unavailable("This demo cannot be reached right now.", answer.status);
       const found = /** @type {Description} */ (await answer.json());
+      if (!found.embeddable) throw new Unavailable("Its owner does not allow this demo in this page.", 403, found.page);
       this.#description = found;
       this.#dress();
-      if (!found.embeddable) throw new Unavailable("Its owner does not allow this demo in this page.", 403, found.page);
       const down = DOWN[found.stage];
       if (down) throw new Unavailable(down, 503, found.page);
       return found;
@@ -435,16 +441,20 @@ a { color: inherit; }
       if (!page || event.source !== page || event.origin !== this.#origin) return;
       const data = event.data;
       if (data === READY) {
-        this.#spoke = true;
+        this.#spoke = this.#tells = true;
         page.postMessage(INIT, this.#origin);
       } else if (typeof data === "string" && data.startsWith(`${PREFIX}${ID}:`)) {
-        this.#spoke = true;
+        this.#spoke = this.#tells = true;
         const [, height = "", , type = ""] = data.slice(PREFIX.length).split(":");
         if (type === "scrollTo") this.#scrollTo();
         else if (!NOT_A_SIZE.test(type)) this.#resize(Number(height));
         // Gradio turns the automatic sizes off, and sends its own, once the demo is laid out.
         if (type === "autoResize" || type === "size") this.#render();
-      } else if (data?.type === "portico:height") this.#resize(Number(data.height));
+      } else if (data?.type === "portico:height") {
+        if (!data.measured) this.#tells = true;
+        else if (this.#tells) return;
+        this.#resize(Number(data.height));
+      }
     };
 
     /** A dialog has opened at the demo's top. Only the visitor who is busy in the demo is taken there. */
@@ -460,31 +470,46 @@ a { color: inherit; }
 
     /** @param {number} height in CSS pixels */
     #resize(height) {
-      clearTimeout(this.#shrink);
+      clearTimeout(this.#later);
       if (!(height > 0) || !this.#view.offsetWidth) return; // what is not displayed measures nothing
       const pixels = Math.min(Math.max(Math.ceil(height), LEAST_PX), MOST_PX);
       const now = this.#view.offsetHeight;
-      if (pixels > now) this.#count(pixels - now);
-      if (pixels > now && this.#echoes > MOST_ECHOES) return;
-      if (pixels > now && this.#echoes === MOST_ECHOES)
-        this.#shrink = setTimeout(() => this.#take(pixels), 2 * ECHO_MS);
-      else if (pixels < now) this.#shrink = setTimeout(() => this.#take(pixels), SHRINK_MS);
+      if (pixels > now) this.#grow(pixels, now);
+      else if (pixels < now) this.#later = setTimeout(() => this.#take(pixels), SHRINK_MS);
       else this.#take(pixels);
       const watching = this.#rendered && document.activeElement === this;
       if (pixels > now && watching && this.#flag("autoscroll", false)) this.#scroll("end");
     }
 
-    /** How often the page has grown by this step because its frame did. @param {number} step */
-    #count(step) {
-      const is_echo = Math.abs(step - this.#grew) < 2 && performance.now() - this.#grewAt < ECHO_MS;
-      this.#echoes = is_echo ? this.#echoes + 1 : 0;
-      this.#grew = step;
+    /**
+     * Content as high as the frame and a bit (`100vh` and a margin) grows with it, by the same step, for ever. Lines
+     * of a text may come as evenly: but when one is not followed, the next come all the same. So after some steps the
+     * frame waits for quiet and grows once more; what then comes at once is the echo, and the steps are taken back.
+     * @param {number} pixels
+     * @param {number} now
+     */
+    #grow(pixels, now) {
+      const step = pixels - now;
+      const is_like = (/** @type {number} */ other) => Math.abs(step - other) < 2;
+      if (this.#echo && is_like(this.#echo)) return;
+      if (!is_like(this.#step) || performance.now() - this.#grew > ECHO_MS) [this.#steps, this.#from] = [0, now];
+      this.#step = step;
+      const take = () => {
+        this.#steps += 1;
+        this.#grew = performance.now();
+        this.#take(pixels);
+      };
+      if (this.#steps < ECHOES) take();
+      else if (this.#steps === ECHOES) this.#later = setTimeout(take, QUIET_MS);
+      else {
+        this.#echo = step;
+        this.#take(this.#from);
+      }
     }
 
     /** @param {number} pixels */
     #take(pixels) {
       if (pixels === this.#height) return;
-      this.#grewAt = performance.now();
       this.#height = pixels;
       this.#dress();
       this.#tell("height", { height: pixels });

@@ -102,7 +102,7 @@ class HostAnswer(Answer):
     Args:
         route: the Space, None when there is none (or none for this visitor).
         cross_origin: the origin of another site's script that may read the answer; None for none.
-        third_party, framed_page: as `apps.gateway.framed` says of the request.
+        third_party, framed_page, in_frame: as `apps.gateway.framed` says of the request.
 
     Attributes:
         set_cookie: a cookie of the gateway's own that goes with it, as a `Set-Cookie` value.
@@ -121,6 +121,7 @@ class HostAnswer(Answer):
         cross_origin: bytes | None = None,
         third_party: bool = False,
         framed_page: bool = False,
+        in_frame: bool = False,
         request_id: str = "",
     ) -> None:
         super().__init__(send, method, wants_html=wants_html, request_id=request_id)
@@ -128,10 +129,11 @@ class HostAnswer(Answer):
         self.cross_origin = cross_origin
         self.third_party = third_party
         self.framed_page = framed_page
+        self.in_frame = in_frame
         self.set_cookie: bytes | None = None
         self.coding = self.link = b""
-        self._takes_scripts = False
         self._held: Held | None = None
+        self._scripts: tuple[bytes, ...] = ()
 
     async def start(self, status: int, headers: Headers) -> None:
         self._held = (
@@ -151,7 +153,7 @@ class HostAnswer(Answer):
             False when it cannot, and nothing was answered: the page gets scripts here, or nginx would lose a header.
         """
         dressed = self._dressed(200, headers)
-        if self._takes_scripts or not accel.survives(dressed):
+        if self._scripts or not accel.survives(dressed):
             return False
         kept = [(name, value) for name, value in dressed if name not in accel.RENEWED_BY_NGINX]
         await super().start(200, [*kept, (b"x-accel-redirect", location.encode()), (b"content-length", b"0")])
@@ -164,9 +166,12 @@ class HostAnswer(Answer):
             headers = [*headers, (b"set-cookie", self.set_cookie)]
         if self.third_party:
             headers = framed.with_partitioned_cookies(headers)
-        self._takes_scripts = self.framed_page and framed.takes_scripts(status, headers)
-        if self._takes_scripts:
+        sdk = self.route.sdk if self.route else ""
+        self._scripts = framed.scripts(sdk, framed_page=self.framed_page, in_frame=self.in_frame)
+        if self._scripts and framed.takes_scripts(status, headers):
             headers = framed.without_whole(headers)
+        else:
+            self._scripts = ()
         headers = [*headers, (b"content-security-policy", frame_ancestors(self.route))]
         if self.route is not None:
             headers = with_isolation(headers, self.route.custom_headers)
@@ -189,8 +194,8 @@ class HostAnswer(Answer):
             headers = [(k, v) for k, v in held.headers if k not in (b"content-length", b"accept-ranges")]
             headers += [(b"content-encoding", self.coding), (b"content-length", str(len(chunk)).encode())]
             await super().start(200, self._dressed(200, with_vary(headers, b"Accept-Encoding")))
-        if self._takes_scripts and chunk:
-            chunk, self._takes_scripts = framed.with_scripts(chunk, self.route.sdk if self.route else ""), False
+        if self._scripts and chunk:
+            chunk, self._scripts = framed.with_scripts(chunk, self._scripts), ()
         await super().body(chunk, more=more)
 
 

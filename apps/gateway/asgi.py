@@ -131,6 +131,7 @@ class Gateway:
                 wants_html=request.wants_html,
                 third_party=framed.is_third_party(request),
                 framed_page=framed.is_framed_page(request),
+                in_frame=framed.is_in_frame(request),
                 request_id=request.id,
             )
         outcome: Outcome | None = None
@@ -220,8 +221,8 @@ class Gateway:
         if not request.prefix and request.path == pages.READY_PATH:
             await self._say_when_ready(route, answer, request)
             return
-        if not request.prefix and request.path in framed.SCRIPTS:
-            await answer.whole(200, framed.SCRIPT_HEADERS, framed.SCRIPTS[request.path])
+        if not request.prefix and (script := framed.SCRIPTS.get(request.path)) is not None:
+            await answer.whole(200, framed.SCRIPT_HEADERS, script)
             return
         if route.lock and not request.prefix and request.path == pages.PASSWORD_PATH:
             await answer.whole(303, [(b"cache-control", b"no-store"), (b"location", b"/")], b"")

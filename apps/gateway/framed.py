@@ -4,11 +4,12 @@ Browsers that block third-party cookies take an ordinary cookie from a framed pa
 `localStorage` with an error, on which Gradio's chat, for one, stops loading. So, for a framed page alone:
 
 - its cookies become partitioned ones (CHIPS): kept apart for each site that frames the demo, and accepted;
-- where storage is withheld, a script stands in for it that forgets when the page is left;
-- where the app is none that tells its height to the page around it, a script does, and `<gradio-app>` follows it.
+- where storage is withheld, a script stands in for it that forgets when the page is left.
 
 Chromium says by `Sec-Fetch-Storage-Access` that a request comes from such a frame. It sends that to secure
 addresses alone, and to those of this machine, so `Secure` is always understood. Others say `Sec-Fetch-Site`.
+
+And a page whose SDK does not tell how high it is gets a script that does, in any frame (`Sec-Fetch-Dest`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ import re
 from apps.gateway import headers as h
 from apps.gateway.requests import Request
 from apps.spaces.models import SDK
+
+TELL_THEIR_HEIGHT = frozenset({SDK.GRADIO, SDK.STREAMLIT})
+"""Both bring iframe-resizer."""
 
 STORAGE_PATH = b"/.portico/storage.js"
 STORAGE_SCRIPT = b"""\
@@ -52,18 +56,46 @@ for (const name of ["localStorage", "sessionStorage"]) {
 """
 HEIGHT_PATH = b"/.portico/height.js"
 HEIGHT_SCRIPT = b"""\
-// Tells the page around how high this one is: its content, or what of that is not in view where it fills the frame.
+// Tells the page around this one how high it is: `measured`, so that the page's own word goes before.
 (() => {
+  try {
+    if (parent.document) return; // nobody's, or a frame of the demo's own
+  } catch {}
+  const MOST_LOOKED_AT = 2000;
   const root = document.documentElement;
-  const tell = () => {
-    const own = root.getBoundingClientRect().height;
-    const height = root.scrollHeight > root.clientHeight ? Math.max(own, root.scrollHeight) : own;
-    parent.postMessage({ type: "portico:height", height: Math.ceil(height) }, "*");
+  let told = 0;
+  let later;
+
+  // What is laid out apart from the page's flow counts as far as it is seen: it may be as high as the frame itself.
+  const apart = () => {
+    let bottom = 0;
+    for (const element of [...document.body.querySelectorAll("*")].slice(0, MOST_LOOKED_AT))
+      if (/absolute|fixed/.test(getComputedStyle(element).position))
+        bottom = Math.max(bottom, element.getBoundingClientRect().bottom);
+    return Math.min(bottom, innerHeight);
   };
-  const watch = new ResizeObserver(tell);
-  watch.observe(root);
-  addEventListener("DOMContentLoaded", () => watch.observe(document.body));
-  addEventListener("load", tell);
+  const measure = () => {
+    later = undefined;
+    if (!document.body) return;
+    const bar = innerHeight - root.clientHeight;
+    const flow = Math.max(root.getBoundingClientRect().height, document.body.scrollHeight) + bar;
+    const height = Math.ceil(root.scrollHeight > root.clientHeight ? root.scrollHeight + bar : Math.max(flow, apart()));
+    if (height === told) return;
+    told = height;
+    parent.postMessage({ type: "portico:height", height, measured: true }, "*");
+  };
+  const soon = () => (later ??= setTimeout(measure, 16)); // frames out of sight are not drawn, but have time
+
+  const sizes = new ResizeObserver(soon);
+  sizes.observe(root);
+  addEventListener("load", soon, true);
+  addEventListener("resize", soon);
+  addEventListener("DOMContentLoaded", () => {
+    sizes.observe(document.body);
+    const what = { subtree: true, childList: true, attributes: true, characterData: true };
+    new MutationObserver(soon).observe(document.body, what);
+    measure();
+  });
 })();
 """
 SCRIPTS = {STORAGE_PATH: STORAGE_SCRIPT, HEIGHT_PATH: HEIGHT_SCRIPT}
@@ -73,8 +105,6 @@ SCRIPT_HEADERS: h.Headers = [
     (b"x-content-type-options", b"nosniff"),
 ]
 
-TELL_THEIR_HEIGHT = {SDK.GRADIO, SDK.STREAMLIT}
-"""Whose own script speaks to the page around, as iframe-resizer does."""
 _BEGINNING = re.compile(rb"<head(?:\s[^>]*)?>|\s*<!doctype[^>]*>", re.IGNORECASE)
 _REPLACED = frozenset({b"samesite", b"secure", b"partitioned"})
 _OF_THE_WHOLE = frozenset({b"content-length", b"etag", b"last-modified", b"accept-ranges", b"content-md5", b"digest"})
@@ -82,18 +112,25 @@ _OF_THE_WHOLE = frozenset({b"content-length", b"etag", b"last-modified", b"accep
 
 def is_third_party(request: Request) -> bool:
     """Whether the visitor's page is framed by another site's, and cookies may be withheld from it."""
-    return not request.prefix and h.get(request.headers, b"sec-fetch-storage-access") is not None
+    return not request.prefix and request.first.get(b"sec-fetch-storage-access") is not None
 
 
 def is_framed_page(request: Request) -> bool:
     """Whether this asks for a page to be shown in a frame of another site."""
-    is_foreign = is_third_party(request) or h.get(request.headers, b"sec-fetch-site") == b"cross-site"
-    return (
-        request.method == "GET"
-        and not request.prefix
-        and is_foreign
-        and h.get(request.headers, b"sec-fetch-dest") in (b"iframe", b"frame")
-    )
+    is_foreign = is_third_party(request) or request.first.get(b"sec-fetch-site") == b"cross-site"
+    return is_foreign and is_in_frame(request)
+
+
+def is_in_frame(request: Request) -> bool:
+    """Whether this asks for a page to be shown in a frame, be it of the Space's own."""
+    is_frame = request.first.get(b"sec-fetch-dest") in (b"iframe", b"frame")
+    return is_frame and request.method == "GET" and not request.prefix
+
+
+def scripts(sdk: str, *, framed_page: bool, in_frame: bool) -> tuple[bytes, ...]:
+    """The paths of the scripts that a page of a Space is to get, given what the two questions above say of it."""
+    storage = (STORAGE_PATH,) if framed_page else ()
+    return (*storage, HEIGHT_PATH) if in_frame and sdk not in TELL_THEIR_HEIGHT else storage
 
 
 def partitioned(set_cookie: bytes) -> bytes:
@@ -128,13 +165,12 @@ def without_whole(headers: h.Headers) -> h.Headers:
     return [(name, value) for name, value in headers if name not in _OF_THE_WHOLE]
 
 
-def with_scripts(beginning: bytes, sdk: str) -> bytes:
-    """The first piece of a page, with our scripts before every other."""
-    paths = [STORAGE_PATH] if sdk in TELL_THEIR_HEIGHT else [STORAGE_PATH, HEIGHT_PATH]
-    tags = b"".join(b'<script src="' + path + b'"></script>' for path in paths)
+def with_scripts(beginning: bytes, paths: tuple[bytes, ...]) -> bytes:
+    """The first piece of a page, with these scripts before every other."""
     found = None
     for found in _BEGINNING.finditer(beginning[:4096]):
         if found[0][:5].lower() == b"<head":
             break
     place = found.end() if found else 0
+    tags = b"".join(b'<script src="' + path + b'"></script>' for path in paths)
     return beginning[:place] + tags + beginning[place:]

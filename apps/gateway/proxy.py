@@ -58,7 +58,8 @@ def upstream_headers(request: Request, route: Route, drop: frozenset[bytes]) -> 
         headers.append((b"X-Forwarded-Host", host))
     if request.username:
         headers.append((b"X-Portico-User", request.username.encode()))
-    if framed.is_framed_page(request):
+    framed_page, in_frame = framed.is_framed_page(request), framed.is_in_frame(request)
+    if framed.scripts(route.sdk, framed_page=framed_page, in_frame=in_frame):
         headers = [(k, v) for k, v in headers if k not in CONDITIONAL]
         headers.append((b"Accept-Encoding", b"identity"))
     return headers

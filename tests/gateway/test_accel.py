@@ -64,6 +64,8 @@ async def test_a_framed_page_gets_its_script_here(site: tuple[Space, Path]) -> N
     framed = {**ASKING, "Sec-Fetch-Storage-Access": "none", "Sec-Fetch-Dest": "iframe"}
     answer = await get(site[0].host, "/", headers=framed)
     assert answer.get("x-accel-redirect") is None and "/.portico/storage.js" in answer.text
+    answer = await get(site[0].host, "/", headers={**ASKING, "Sec-Fetch-Dest": "iframe"})
+    assert answer.get("x-accel-redirect") is None and answer.text.startswith('<script src="/.portico/height.js">')
 
 
 async def test_a_header_that_nginx_would_lose_keeps_the_file_here(

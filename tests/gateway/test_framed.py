@@ -1,4 +1,5 @@
-"""A demo framed by another site keeps working where the browser withholds its cookies and storage."""
+"""A demo framed by another site keeps working where the browser withholds its cookies and storage, and tells how high
+it is."""
 
 from __future__ import annotations
 
@@ -6,10 +7,15 @@ import shutil
 import subprocess
 
 import pytest
+from asgiref.sync import sync_to_async
 
 from apps.gateway import framed
 from apps.gateway.pages import POLICY
 from apps.gateway.requests import Request
+from tests.gateway.asgi_client import get
+from tests.gateway.conftest import MakeSpace, StandInAgent
+
+HEIGHT_TAG = '<script src="/.portico/height.js"></script>'
 
 
 def request(**headers: str) -> Request:
@@ -60,14 +66,11 @@ def test_other_headers_are_left_alone() -> None:
     ],
 )
 def test_the_script_comes_before_every_script_of_the_page(page: bytes, before_the_script: bytes) -> None:
-    whole = framed.with_scripts(page, "gradio")
+    whole = framed.with_scripts(page, (framed.STORAGE_PATH,))
     before, found, after = whole.partition(b'<script src="/.portico/storage.js"></script>')
     assert found
     assert before + after == page
     assert before.endswith(before_the_script)
-    assert b"height.js" not in whole
-    for sdk in ("static", "python"):
-        assert b'/storage.js"></script><script src="/.portico/height.js"></script>' in framed.with_scripts(page, sdk)
 
 
 @pytest.mark.parametrize(
@@ -110,3 +113,21 @@ def test_the_script_stands_in_for_storage_that_is_withheld() -> None:
     assert node
     said = subprocess.run([node, "-e", check], check=True, capture_output=True, text=True, timeout=60).stdout
     assert said.strip() == '["1","1","two",null,2,"a,b",true,0,"kept"]'
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_in_any_frame_a_page_that_would_not_tell_its_height_gets_a_script_that_does(
+    make_space: MakeSpace, upstream: tuple[int, dict[str, object]], agent: StandInAgent
+) -> None:
+    in_frame = {"Sec-Fetch-Dest": "iframe", "Accept-Encoding": "br", "If-None-Match": '"x"'}
+    for sdk, told in (("python", True), ("gradio", False), ("streamlit", False)):
+        space = await sync_to_async(make_space)(sdk=sdk)
+        agent.ports[space.pk] = upstream[0]
+        assert (HEIGHT_TAG in (await get(space.host, "/page", headers=in_frame)).text) is told, sdk
+        seen = dict((await get(space.host, "/x", headers=in_frame)).json()["headers"])
+        assert (seen["accept-encoding"], "if-none-match" in seen) == (("identity", False) if told else ("br", True))
+        for options in ({"Sec-Fetch-Dest": "document"}, {**in_frame, "Sec-Fetch-Dest": "empty"}, {}):
+            assert HEIGHT_TAG not in (await get(space.host, "/page", headers=options)).text
+        assert HEIGHT_TAG not in (await get("localhost:8000", f"/run/{space.slug}/page", headers=in_frame)).text
+        script = await get(space.host, "/.portico/height.js")
+        assert script.body == framed.HEIGHT_SCRIPT and script.get("content-type") == "text/javascript; charset=utf-8"
