@@ -136,8 +136,11 @@ def describe(space: Space, *, origin: str = "", link: ShareLink | None = None) -
 
     Args:
         origin: of the page that asks, as for `may_show`.
-        link: whose token it brings.
+        link: whose token it brings. A page that may not show the Space is told nothing of it but that.
     """
+    embeddable = may_show(space, origin)
+    if link and not embeddable:
+        return {"space": space.slug, "embeddable": False}
     return {
         "space": space.slug,
         "url": address_of(link) if link else space.url,
@@ -145,5 +148,5 @@ def describe(space: Space, *, origin: str = "", link: ShareLink | None = None) -
         "title": title_of(space),
         "sdk": space.sdk,
         "stage": space.stage,
-        "embeddable": may_show(space, origin),
+        "embeddable": embeddable,
     }
