@@ -1,19 +1,8 @@
 // <gradio-app> as React and Vue write, change, move and remove it; the test calls `window.react` and `window.vue`.
-import { StrictMode, useEffect, useRef } from "react";
+import { StrictMode } from "react";
 import { flushSync } from "react-dom";
 import { createRoot } from "react-dom/client";
 import { createApp, h, nextTick, reactive } from "vue";
-
-function Demo({ demo, heard }) {
-  const element = useRef(null);
-  useEffect(() => {
-    const tell = () => heard(demo.id);
-    const current = element.current;
-    current.addEventListener("render", tell);
-    return () => current.removeEventListener("render", tell);
-  });
-  return <gradio-app ref={element} id={demo.id} space={demo.space} theme_mode={demo.theme} container={demo.container} />;
-}
 
 /** Shows these demos in `place` with React, anew at each call. */
 export function react(place) {
@@ -23,9 +12,10 @@ export function react(place) {
     flushSync(() =>
       root.render(
         <StrictMode>
-          {demos.map((demo) => (
-            <Demo key={demo.id} demo={demo} heard={(id) => heard.push(id)} />
-          ))}
+          {demos.map(({ id, space, theme, container }) => {
+            const said = { space, theme_mode: theme, container, onrender: () => heard.push(id) };
+            return <gradio-app key={id} id={id} {...said} />;
+          })}
         </StrictMode>,
       ),
     );

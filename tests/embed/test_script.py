@@ -112,6 +112,7 @@ def test_the_script_is_kept_when_the_database_is_brought_up_to_date(transactiona
 CONSUMER = """
 import "@portico/embed";
 import type { GradioAppAttributes } from "@portico/embed";
+import type {} from "@portico/embed/react";
 
 const element = document.createElement("gradio-app");
 element.addEventListener("height", (event) => event.detail.height.toFixed());
@@ -121,6 +122,9 @@ export const status: "" | "waiting" | "loading" | "ready" | "error" = element.st
 export const attributes: GradioAppAttributes = { space: "ada/hello", theme_mode: "dark", eager: true };
 // @ts-expect-error: there is no such theme
 export const wrong: GradioAppAttributes = { theme_mode: "blue" };
+export const shown = <gradio-app space="ada/hello" container={false} onheight={(e) => e.detail.height.toFixed()} />;
+// @ts-expect-error: a number is no height
+export const unlike = <gradio-app space="ada/hello" initial_height={300} />;
 """
 
 
@@ -131,10 +135,23 @@ def test_the_package_brings_the_element_and_its_types(tmp_path: Path) -> None:
     place = tmp_path / "node_modules" / "@portico" / "embed"
     place.mkdir(parents=True)
     subprocess.run(["tar", "xf", tmp_path / name, "--strip-components=1", "-C", place], check=True, timeout=60)
-    assert sorted(path.name for path in place.iterdir()) == ["gradio.d.ts", "gradio.js", "package.json"]
-    (tmp_path / "consumer.ts").write_text(CONSUMER)
-    options = ["--noEmit", "--strict", "--module", "nodenext", "--target", "es2022", "--types", ""]
-    compiler = [str(folder / "node_modules" / ".bin" / "tsc"), *options, "consumer.ts"]
+    assert sorted(path.name for path in place.iterdir()) == ["gradio.d.ts", "gradio.js", "package.json", "react.d.ts"]
+    for package in ("@types", "csstype"):
+        (place.parents[1] / package).symlink_to(folder / "node_modules" / package)
+    (tmp_path / "consumer.tsx").write_text(CONSUMER)
+    options = [
+        "--noEmit",
+        "--strict",
+        "--module",
+        "nodenext",
+        "--target",
+        "es2022",
+        "--types",
+        "",
+        "--jsx",
+        "react-jsx",
+    ]
+    compiler = [str(folder / "node_modules" / ".bin" / "tsc"), *options, "consumer.tsx"]
     checked = subprocess.run(compiler, cwd=tmp_path, check=False, capture_output=True, text=True, timeout=60)
     assert checked.returncode == 0, checked.stdout
 
