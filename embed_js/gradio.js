@@ -109,7 +109,8 @@ button { font: inherit; padding: 6px 16px; border: 1px solid currentColor; borde
   color: CanvasText; cursor: pointer; }
 a { color: inherit; }
 :is(a, button):focus-visible { outline: 2px solid Highlight; outline-offset: 2px; }
-.info { padding: 6px 12px; font-size: 13px; border-top: 1px solid color-mix(in srgb, CanvasText 12%, Canvas);
+.info { padding: 6px 12px; font-size: 13px; line-height: 19px; white-space: nowrap; overflow: hidden;
+  text-overflow: ellipsis; border-top: 1px solid color-mix(in srgb, CanvasText 12%, Canvas);
   color: color-mix(in srgb, CanvasText 72%, Canvas); }
 [hidden] { display: none !important; }`;
 
@@ -324,6 +325,7 @@ a { color: inherit; }
       this.#frame?.remove();
       this.#frame = undefined;
       this.#enter("error", known.message, known.page);
+      this.#dress();
       this.#tell("error", { message: known.message, status: known.status });
     }
 
@@ -524,7 +526,10 @@ a { color: inherit; }
       const theme = (this.getAttribute("theme_mode") ?? "").toLowerCase();
       this.#box.style.colorScheme = /^(light|dark)$/.test(theme) ? theme : "light dark";
       this.#box.classList.toggle("bordered", container);
-      this.#info.hidden = !(container && this.#flag("info", true) && found);
+      // Before it is known what the line says, its place is kept: nothing below jumps when it comes.
+      const is_told = found || (this.hasAttribute("space") && this.#status !== "error");
+      this.#info.hidden = !(container && this.#flag("info", true) && is_told);
+      this.#info.textContent = "\u00a0";
       if (found) {
         const link = make("a", "", found.title || found.space);
         link.href = found.page;

@@ -1,4 +1,4 @@
-"""The script of the <gradio-app> element, as it is sent: read, stripped of comments and compressed once."""
+"""The script of the <gradio-app> element, as it is sent: read, without comments and indentation, compressed once."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ SOURCE = Path(settings.BASE_DIR) / "embed_js" / "gradio.js"
 
 # Whole lines only: a comment that shares its line with code stays, so no code can be taken for a comment.
 _COMMENT_LINES = re.compile(r"^[ \t]*(?://[^\n]*|/\*\*(?:(?!\*/).)*\*/[ \t]*)\n", re.MULTILINE | re.DOTALL)
+_INDENT = re.compile(r"^[ \t]+", re.MULTILINE)
 _LICENCE = "// <gradio-app> of Portico, Apache-2.0. Its source, with types and comments: embed_js/gradio.js\n"
 
 
@@ -46,7 +47,8 @@ def script() -> Script:
 
 @lru_cache(maxsize=1)
 def _prepared(modified_ns: int) -> Script:
-    return _pack((_LICENCE + _COMMENT_LINES.sub("", SOURCE.read_text("utf-8"))).encode())
+    code = _INDENT.sub("", _COMMENT_LINES.sub("", SOURCE.read_text("utf-8")))
+    return _pack((_LICENCE + code).encode())
 
 
 def version(digest: str) -> Script | None:

@@ -20,11 +20,11 @@ from apps.spaces.models import ShareLink, Space
 ASKED = "camera; microphone"
 ALWAYS = "clipboard-write; fullscreen; autoplay"
 FRAME_PIXELS = 600
-"""Height of a plain frame, and of demos that may not tell theirs."""
-USUAL_PIXELS = 300
-"""The element's `initial_height`."""
-BELOW_PIXELS = 35
-"""Of its border and the line below: room for all of it is kept before its script is there, so that no page jumps."""
+"""Height of a plain frame, and of demos that do not tell theirs."""
+FIRST_PIXELS = 300
+"""Height of the element's frame until the demo tells its own."""
+AROUND_PIXELS = 34
+"""The element's border and the line below. `static/js/configure.js` knows them, too."""
 
 
 @dataclass(frozen=True)
@@ -77,10 +77,12 @@ def may_show(space: Space, origin: str) -> bool:
 
 def element(space: Space, *, token: str = "") -> str:
     """The script and the element, as HTML; with a link's token for a Space that is closed."""
-    height = "" if space.sdk in TELL_THEIR_HEIGHT else f' height="{FRAME_PIXELS}px"'
-    room = (FRAME_PIXELS if height else USUAL_PIXELS) + BELOW_PIXELS
+    told = space.sdk in TELL_THEIR_HEIGHT
+    height = "" if told else f' height="{FRAME_PIXELS}px"'
+    # Until the script has come the page does not know the element, and what is below would jump.
+    place = f"display:block;min-height:{(FIRST_PIXELS if told else FRAME_PIXELS) + AROUND_PIXELS}px"
     sign = f' token="{escape(token)}"' if token else ""
-    attributes = f'space="{escape(space.slug)}"{sign}{height} allow="{ASKED}" style="display:block;min-height:{room}px"'
+    attributes = f'space="{escape(space.slug)}"{sign}{height} allow="{ASKED}" style="{place}"'
     return _written(script_address(), attributes, space)
 
 

@@ -2,6 +2,9 @@
 /* types are checked by embed_js/tsconfig.json */
 
 const WAIT_MS = 300;
+const FIRST_HEIGHT = "300px";
+const BORDER_PIXELS = 2;
+const INFO_PIXELS = 32;
 
 /** @param {string} text */
 function escaped(text) {
@@ -50,17 +53,6 @@ function snippet(root, source, attributes) {
   );
 }
 
-/**
- * What the element takes when its script is there: kept free until then, so that no page jumps.
- * @param {[string, string][]} attributes
- */
-function room(attributes) {
-  const given = new Map(attributes);
-  const height = parseInt(given.get("initial_height") ?? given.get("height") ?? "300");
-  if (given.get("container") === "false") return height;
-  return height + (given.get("info") === "false" ? 2 : 35);
-}
-
 /** @param {HTMLElement} root */
 function configure(root) {
   const { space = "", url = "", allow = "", height = "", script = "", nativeScript = "" } = root.dataset;
@@ -74,16 +66,22 @@ function configure(root) {
   let settled;
 
   /** @returns {[string, string][]} */
-  const attributes = () => [["space", space], ...given(), ...chosen(root), ["allow", allow]];
-  /** @returns {[string, string][]} */
-  const given = () => (height ? [["height", measured ? `${measured}px` : height]] : []);
+  const attributes = () => {
+    const ticked = chosen(root);
+    /** @type {[string, string][]} */
+    let first = height ? [["height", height]] : [];
+    if (ticked.some(([name]) => name === "initial_height")) first = [];
+    else if (measured) first = [["initial_height", `${measured}px`]];
+    return [["space", space], ...first, ...ticked, ["allow", allow]];
+  };
 
   const write = () => {
     const all = attributes();
-    // Where the demo's own height is reserved, the page does not jump when the demo comes.
-    if (measured && !all.some(([name]) => name.endsWith("height"))) all.splice(1, 0, ["initial_height", `${measured}px`]);
-    all.push(["style", `display:block;min-height:${room(all)}px`]);
-    if (shown) shown.textContent = snippet(root, source(root), all);
+    // Where the demo's own height is reserved, before the script has come as well, nothing jumps when the demo comes.
+    const of = Object.fromEntries(all);
+    const around = of.container === "false" ? 0 : of.info === "false" ? BORDER_PIXELS : BORDER_PIXELS + INFO_PIXELS;
+    const place = parseInt(of.initial_height ?? of.height ?? FIRST_HEIGHT) + around;
+    if (shown) shown.textContent = snippet(root, source(root), [...all, ["style", `display:block;min-height:${place}px`]]);
     if (shownNative) shownNative.textContent = snippet(root, escaped(nativeScript), [["src", url], ...chosen(root)]);
   };
 

@@ -46,7 +46,10 @@ def test_the_element_brings_its_script_and_a_link_for_readers_without_scripts(sp
     tags = Tags(snippets(space).element)
     assert tags.found == [
         ("script", {"type": "module", "src": f"{settings.PORTICO_URL}/embed/gradio.js"}),
-        ("gradio-app", {"space": "ada/hello", "allow": "camera; microphone"}),
+        (
+            "gradio-app",
+            {"space": "ada/hello", "allow": "camera; microphone", "style": "display:block;min-height:334px"},
+        ),
         ("a", {"href": space.url}),
     ]
     assert tags.text.strip() == "Hello & <friends>"
@@ -55,7 +58,8 @@ def test_the_element_brings_its_script_and_a_link_for_readers_without_scripts(sp
 @pytest.mark.parametrize("sdk", [SDK.STATIC, SDK.PYTHON])
 def test_demos_that_do_not_tell_their_height_are_given_one(space: Space, sdk: str) -> None:
     space.sdk = sdk
-    assert Tags(snippets(space).element).found[1][1]["height"] == "600px"
+    attributes = Tags(snippets(space).element).found[1][1]
+    assert (attributes["height"], attributes["style"]) == ("600px", "display:block;min-height:634px")
 
 
 def test_a_title_cannot_break_out_of_the_snippet(space: Space) -> None:
