@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import httpx
 import pytest
 from playwright.sync_api import BrowserContext, Page, WebSocketRoute, expect
 
@@ -14,8 +15,11 @@ from tests.running_portal import RunningPortal
 pytestmark = pytest.mark.e2e
 
 APP = """
+import threading
 import time
 import gradio as gr
+
+seen = threading.Event()
 
 def count(number):
     for n in range(int(number)):
@@ -30,7 +34,8 @@ def shout(path):
 def steps(progress=gr.Progress()):
     for n in range(4):
         progress((n, 4), desc="Stepping", unit="steps")
-        time.sleep(0.4)
+        if n == 2:
+            seen.wait(60)
     gr.Warning("It was long.")
     return "there"
 
@@ -42,6 +47,7 @@ with gr.Blocks() as demo:
     gr.Button().click(shout, gr.File(label="Words"), gr.File(), api_name="shout")
     gr.Button().click(steps, None, gr.Textbox(), api_name="far/steps", concurrency_limit=1)
     gr.Button().click(fails, gr.Checkbox(label="Flag"), gr.Textbox(), api_name="fails")
+    gr.Button().click(seen.set, None, None, api_name="seen")
     gr.Button().click(lambda table: table, gr.JSON(label="Facts"), gr.JSON(), api_name="facts")
 demo.launch(show_error=True)
 """
@@ -90,7 +96,7 @@ def test_partial_results_show_and_a_run_is_given_up(page: Page, space: str) -> N
 
 
 def test_a_run_shows_its_place_its_progress_and_what_the_app_tells(
-    page: Page, context: BrowserContext, space: str
+    page: Page, context: BrowserContext, portal: RunningPortal, space: str
 ) -> None:
     first = context.new_page()
     for one in (first, page):
@@ -102,6 +108,7 @@ def test_a_run_shows_its_place_its_progress_and_what_the_app_tells(
     bar = first.get_by_role("progressbar", name="Running /far/steps")
     expect(bar).to_have_js_property("value", 0.5)
     expect(first.get_by_text("Stepping: 2 of 4 steps")).to_be_visible()
+    httpx.post(f"{portal.url}/run/ada/ways/gradio_api/call/seen", json={"data": []}).raise_for_status()
     expect(first.get_by_label("What /far/steps told")).to_contain_text("It was long.")
     expect(first.get_by_label("Result of /far/steps")).to_contain_text("there")
     expect(page.get_by_label("Result of /far/steps")).to_contain_text("there")
