@@ -83,14 +83,22 @@ def element(space: Space, *, token: str = "") -> str:
     place = f"display:block;min-height:{(FIRST_PIXELS if told else FRAME_PIXELS) + AROUND_PIXELS}px"
     sign = f' token="{escape(token)}"' if token else ""
     attributes = f'space="{escape(space.slug)}"{sign}{height} allow="{ASKED}" style="{place}"'
-    return _written(script_address(), attributes, space)
+    return _written(script_address(), attributes, _link(space))
 
 
-def _written(source: str, attributes: str, space: Space) -> str:
-    """A script and the element that it makes, with a link for readers without scripts."""
+def _native(space: Space, source: str) -> str:
+    """The same with Gradio's own element, which leaves what stands in it where it is."""
+    return _written(source, f'src="{escape(space.url)}"', f"<noscript>{_link(space)}</noscript>")
+
+
+def _link(space: Space) -> str:
+    """For readers without scripts, as in feeds."""
+    return f'<a href="{escape(space.url)}">{escape(title_of(space))}</a>'
+
+
+def _written(source: str, attributes: str, inside: str) -> str:
     return (
-        f'<script type="module" src="{escape(source)}"></script>\n'
-        f'<gradio-app {attributes}>\n  <a href="{escape(space.url)}">{escape(title_of(space))}</a>\n</gradio-app>'
+        f'<script type="module" src="{escape(source)}"></script>\n<gradio-app {attributes}>\n  {inside}\n</gradio-app>'
     )
 
 
@@ -121,7 +129,7 @@ def snippets(space: Space) -> Snippets:
         address=space.url,
         iframe=frame(space, width="100%", height=FRAME_PIXELS),
         element=element(space),
-        native=_written(native_script, f'src="{escape(space.url)}"', space) if native_script else "",
+        native=_native(space, native_script) if native_script else "",
         badge=f"[![Open in Portico]({settings.PORTICO_URL}/embed/badge.svg)]({page})",
         embeddable=True,
         script=script_address(),

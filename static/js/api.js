@@ -132,7 +132,8 @@ class Trial {
   }
 
   seconds() {
-    return `${((performance.now() - this.began) / 1000).toFixed(1)} s`;
+    const seconds = (performance.now() - this.began) / 1000;
+    return seconds < 0.1 ? "less than 0.1 s" : `${seconds.toFixed(1)} s`;
   }
 
   async upload(files) {

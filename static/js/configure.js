@@ -43,13 +43,15 @@ function source(root) {
  * @param {HTMLElement} root
  * @param {string} source an address, escaped, with what belongs to it
  * @param {[string, string][]} attributes
+ * @param {boolean} is_native Gradio's own element leaves what stands in it where it is
  */
-function snippet(root, source, attributes) {
+function snippet(root, source, attributes, is_native = false) {
   const { url = "", title = "" } = root.dataset;
+  const link = `<a href="${escaped(url)}">${escaped(title)}</a>`;
   const all = attributes.map(([name, value]) => ` ${name}="${escaped(value)}"`).join("");
   return (
     `<script type="module" src="${source}"></` +
-    `script>\n<gradio-app${all}>\n  <a href="${escaped(url)}">${escaped(title)}</a>\n</gradio-app>`
+    `script>\n<gradio-app${all}>\n  ${is_native ? `<noscript>${link}</noscript>` : link}\n</gradio-app>`
   );
 }
 
@@ -82,7 +84,8 @@ function configure(root) {
     const around = of.container === "false" ? 0 : of.info === "false" ? BORDER_PIXELS : BORDER_PIXELS + INFO_PIXELS;
     const place = parseInt(of.initial_height ?? of.height ?? FIRST_HEIGHT) + around;
     if (shown) shown.textContent = snippet(root, source(root), [...all, ["style", `display:block;min-height:${place}px`]]);
-    if (shownNative) shownNative.textContent = snippet(root, escaped(nativeScript), [["src", url], ...chosen(root)]);
+    if (shownNative)
+      shownNative.textContent = snippet(root, escaped(nativeScript), [["src", url], ...chosen(root)], true);
   };
 
   const update = () => {

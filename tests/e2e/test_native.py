@@ -68,6 +68,7 @@ def test_a_page_of_another_site_draws_a_space_itself(
     hosts = {answer.url.split("/")[2] for answer in answers if not answer.url.startswith(blog.url)}
     assert hosts == {f"localhost:{portal.port}", portal.host("ada-native")}, "no CDN, and nobody else"
     assert page.locator("iframe").count() == 0 and page.locator(".dark").count() > 0
+    assert page.locator("gradio-app > a").count() == 0, "the link is for readers without scripts"
     assert [a.url for a in answers if a.status >= 400 and not a.url.startswith(blog.url)] == []
     assert [url for url in failed if "/queue/data?" not in url] == [], "but the stream that Gradio leaves at its end"
 
