@@ -7,9 +7,10 @@ SQLite 2 to 6 ms, and a wake asks the database six times.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial, wraps
 from typing import ParamSpec, TypeVar
 
@@ -28,6 +29,9 @@ def in_database(query: Callable[P, T]) -> Callable[P, Awaitable[T]]:
     """Make an ORM function awaitable.
 
     `sync_to_async` would queue behind every synchronous Django view of the process.
+
+    A call that is cancelled ends when its query has ended, if that had begun: a thread cannot be called back, and what
+    its caller writes next must not be overtaken by it.
     """
 
     def run(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -43,6 +47,18 @@ def in_database(query: Callable[P, T]) -> Callable[P, Awaitable[T]]:
 
     @wraps(query)
     async def awaitable(*args: P.args, **kwargs: P.kwargs) -> T:
-        return await asyncio.get_running_loop().run_in_executor(_executor, partial(run, *args, **kwargs))
+        begun = _executor.submit(partial(run, *args, **kwargs))
+        try:
+            return await asyncio.wrap_future(begun)
+        except asyncio.CancelledError:
+            await _over(begun)
+            raise
 
     return awaitable
+
+
+async def _over(begun: Future[T]) -> None:
+    """Wait until it has ended, however often that is cancelled."""
+    while not begun.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait({asyncio.wrap_future(begun)})
