@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import json
 import sys
 import tempfile
 import threading
@@ -28,17 +27,9 @@ from playwright.sync_api import Browser, FrameLocator, Page, Request, sync_playw
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks import peers  # noqa: E402
 from tests.running_portal import RunningPortal  # noqa: E402
 
-APP = """
-import gradio as gr
-
-def greet(name):
-    return "Hello " + name + "!"
-
-gr.Interface(greet, "text", "text", api_name="predict").launch()
-"""
-README = "---\nsdk: gradio\napp_file: app.py\n---\n"
 WORDS = "<p>" + "Words of a blog, as many as make a paragraph. " * 8 + "</p>"
 PAGE = f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>A blog</title><link rel="icon" href="data:,">
 <style>body {{ max-width: 45rem; margin: 2rem auto; font: 1rem/1.5 sans-serif }}</style>
@@ -66,20 +57,17 @@ class Visit:
     shift: float
 
 
-OFFERED = """
-import json
-from apps.embed.selectors import snippets
-from apps.spaces.selectors import get_space
-from apps.accounts.models import User
-offered = snippets(get_space("ada/hello", User.objects.get(username="ada")))
-print(json.dumps({"framed": offered.element, "native": offered.native}))
-"""
-
-
-def variants(portal: RunningPortal) -> dict[str, str]:
-    """HTML by what it is called here: a plain frame, and what "Embed this Space" gives."""
+def variants(browser: Browser, portal: RunningPortal) -> dict[str, str]:
+    """HTML by what it is called here: a plain frame, and what "Embed this Space" gives to whoever looks at it for a
+    moment: the element's height is known then."""
     by_hand = f'<iframe src="http://{portal.host("ada-hello")}/" title="Hello" width="100%" height="600"></iframe>'
-    return {"iframe": by_hand, **json.loads(portal.shell(OFFERED))}
+    page = browser.new_page()
+    page.goto(f"{portal.url}/spaces/ada/hello")
+    page.get_by_role("button", name="Embed this Space").click()
+    page.locator("#embed-element", has_text="initial_height").wait_for()
+    framed, native = (page.locator(name).inner_text() for name in ("#embed-element", "#embed-native"))
+    page.close()
+    return {"iframe": by_hand, "framed": framed, "native": native}
 
 
 def visit(browser: Browser, name: str, url: str) -> tuple[Visit, list[str]]:
@@ -151,26 +139,21 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=10)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="portico-benchmark-") as folder:
-        app, site, data = (Path(folder) / name for name in ("app", "site", "data"))
-        app.mkdir()
-        site.mkdir()
-        (app / "app.py").write_text(APP)
-        (app / "README.md").write_text(README)
-        limits = {"PORTICO_ADMIN": "ada:correct-horse-battery", "PORTICO_SLEEP_SECONDS": "3600"}
-        with RunningPortal(data, **limits) as portal, blog(site) as address:
-            portal.deploy(app, "ada/hello")
-            while not list((data / "bundles").glob("*/gradio.js")):
-                time.sleep(0.2)
-            pages = {}
-            for name, html in variants(portal).items():
-                (site / f"{name}.html").write_text(PAGE % html)
-                pages[name] = f"{address}/{name}.html"
-            with sync_playwright() as playwright:
-                arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-                browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=arguments)
-                measure(browser, pages, options.rounds)
-                browser.close()
+    with (
+        tempfile.TemporaryDirectory(prefix="portico-benchmark-") as folder,
+        peers.portal_and_gradio(peers.GREETER, PORTICO_SLEEP_SECONDS="3600") as (portal, _),
+        blog(Path(folder)) as address,
+        sync_playwright() as playwright,
+    ):
+        while not list((portal.data / "bundles").glob("*/gradio.js")):
+            time.sleep(0.2)
+        browser = peers.chromium(playwright)
+        pages = {}
+        for name, html in variants(browser, portal).items():
+            Path(folder, f"{name}.html").write_text(PAGE % html)
+            pages[name] = f"{address}/{name}.html"
+        measure(browser, pages, options.rounds)
+        browser.close()
 
 
 if __name__ == "__main__":

@@ -29,14 +29,6 @@ from benchmarks import peers  # noqa: E402
 from benchmarks.prediction import Client  # noqa: E402
 from tests.running_portal import RunningPortal  # noqa: E402
 
-APP = """
-import gradio as gr
-
-def greet(name):
-    return "Hello " + name + "!"
-
-gr.Interface(greet, "text", "text", api_name="predict").launch()
-"""
 SLEEP_SECONDS = 3
 VISITS = 4
 """`apps.gateway.preloads.VISITS`."""
@@ -133,11 +125,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
     with (
-        peers.portal_and_gradio(APP, PORTICO_SLEEP_SECONDS=str(SLEEP_SECONDS)) as (portal, port),
+        peers.portal_and_gradio(peers.GREETER, PORTICO_SLEEP_SECONDS=str(SLEEP_SECONDS)) as (portal, port),
         sync_playwright() as playwright,
     ):
-        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=arguments)
+        browser = peers.chromium(playwright)
         measure(browser, portal, f"http://127.0.0.1:{port}/", options.rounds)
         browser.close()
 

@@ -22,12 +22,16 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from tests.running_nginx import RunningNginx, pinned  # noqa: E402
 from tests.running_portal import ADMIN, RunningPortal, free_port  # noqa: E402
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Playwright
 
 CHP = ROOT / "benchmarks" / "chp"
 CHP_INSTALLED = ROOT / ".artifacts" / "chp"
@@ -55,6 +59,17 @@ server {{
 }}
 """
 """A reverse proxy as nginx's own documentation makes one. Bodies are streamed, so that a large one takes no disk."""
+
+
+GREETER = """
+import gradio as gr
+
+def greet(name):
+    return "Hello " + name + "!"
+
+gr.Interface(greet, "text", "text", api_name="predict").launch()
+"""
+"""A demo's `app.py`, for benchmarks in a browser."""
 
 
 class Missing(RuntimeError):
@@ -100,6 +115,12 @@ def gradio(python: Path, folder: Path) -> Iterator[tuple[int, int]]:
     finally:
         process.kill()
         process.wait()
+
+
+def chromium(playwright: Playwright) -> Browser:
+    """Debian's, without a window."""
+    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    return playwright.chromium.launch(executable_path="/usr/bin/chromium", args=arguments)
 
 
 @contextlib.contextmanager

@@ -140,11 +140,7 @@ def _install(interpreter: Interpreter, lock: str, aside: Path, say: Say, deadlin
         return
     with _work_folder() as work:
         (work / "lock.txt").write_text(lock)
-        sync = [
-            UV, "pip", "sync", "--no-config", "--python", f"{ENVIRONMENT}/bin/python", "--only-binary", ":all:",
-            "--require-hashes", "--link-mode", "copy", f"{WORK}/lock.txt",
-        ]  # fmt: skip
-        _sync(sync, interpreter, (*writable, (work, WORK)), say, deadline)
+        _sync(["--python", f"{ENVIRONMENT}/bin/python"], interpreter, (*writable, (work, WORK)), say, deadline)
     # What does not compile is for the app to find out; -S: without the `.pth` files.
     code = f"import compileall; compileall.compile_dir('{ENVIRONMENT}/lib', quiet=2, workers=0)"
     compile_all = [str(interpreter.executable), "-I", "-S", "-c", code]
@@ -160,17 +156,19 @@ def unpacked(interpreter: Interpreter, lock: str, *, deadline: float) -> Iterato
     """
     with _work_folder() as work:
         (work / "lock.txt").write_text(lock)
-        sync = [
-            UV, "pip", "sync", "--no-config", "--python", str(interpreter.executable), "--only-binary", ":all:",
-            "--require-hashes", "--link-mode", "copy", "--target", f"{WORK}/packages", f"{WORK}/lock.txt",
-        ]  # fmt: skip
-        _sync(sync, interpreter, ((work, WORK),), lambda line: None, deadline)
+        into = ["--python", str(interpreter.executable), "--target", f"{WORK}/packages"]
+        _sync(into, interpreter, ((work, WORK),), lambda line: None, deadline)
         yield work / "packages"
 
 
 def _sync(
-    command: list[str], interpreter: Interpreter, writable: tuple[tuple[Path, str], ...], say: Say, deadline: float
+    into: list[str], interpreter: Interpreter, writable: tuple[tuple[Path, str], ...], say: Say, deadline: float
 ) -> None:
+    """Install what `lock.txt` in the work folder names, where the options `into` say."""
+    command = [
+        UV, "pip", "sync", "--no-config", *into, "--only-binary", ":all:", "--require-hashes", "--link-mode", "copy",
+        f"{WORK}/lock.txt",
+    ]  # fmt: skip
     for pause in PAUSES:
         try:
             return _run(command, interpreter, writable, say, deadline=deadline)

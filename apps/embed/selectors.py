@@ -12,7 +12,7 @@ from apps.builds import bundles
 from apps.embed import native
 from apps.embed.script import script
 from apps.gateway.framed import TELL_THEIR_HEIGHT
-from apps.spaces.hostnames import is_named
+from apps.spaces.hostnames import is_named, who_may_show
 from apps.spaces.links import address_of
 from apps.spaces.models import ShareLink, Space
 
@@ -23,8 +23,10 @@ FRAME_PIXELS = 600
 """Height of a plain frame, and of demos that do not tell theirs."""
 FIRST_PIXELS = 300
 """Height of the element's frame until the demo tells its own."""
-AROUND_PIXELS = 34
-"""The element's border and the line below. `static/js/configure.js` knows them, too."""
+BORDER_PIXELS = 2
+"""The element's border, above and below together."""
+INFO_PIXELS = 32
+"""The line below the demo."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,9 @@ class Snippets:
     title: str = ""
     height: str = ""
     allow: str = ASKED
+    first_pixels: int = FIRST_PIXELS
+    border_pixels: int = BORDER_PIXELS
+    info_pixels: int = INFO_PIXELS
 
 
 def title_of(space: Space) -> str:
@@ -72,7 +77,8 @@ def may_show(space: Space, origin: str) -> bool:
         return False
     if not origin or origin == settings.PORTICO_URL:
         return True
-    return is_named(space.embedding_sites, origin) if space.is_private or space.embedding_sites else True
+    sites = who_may_show(space.embedding_sites, disabled=space.disable_embedding, private=space.is_private)
+    return sites is None or is_named(sites, origin)
 
 
 def element(space: Space, *, token: str = "") -> str:
@@ -80,7 +86,7 @@ def element(space: Space, *, token: str = "") -> str:
     told = space.sdk in TELL_THEIR_HEIGHT
     height = "" if told else f' height="{FRAME_PIXELS}px"'
     # Until the script has come the page does not know the element, and what is below would jump.
-    place = f"display:block;min-height:{(FIRST_PIXELS if told else FRAME_PIXELS) + AROUND_PIXELS}px"
+    place = f"display:block;min-height:{(FIRST_PIXELS if told else FRAME_PIXELS) + BORDER_PIXELS + INFO_PIXELS}px"
     sign = f' token="{escape(token)}"' if token else ""
     attributes = f'space="{escape(space.slug)}"{sign}{height} allow="{ASKED}" style="{place}"'
     return _written(script_address(), attributes, _link(space))

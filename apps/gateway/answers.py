@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from urllib.parse import quote, unquote, urlsplit
 
@@ -21,6 +22,7 @@ from apps.gateway.codings import compressed
 from apps.gateway.headers import Headers, get
 from apps.gateway.pages import Page
 from apps.gateway.routes import Route
+from apps.spaces.hostnames import who_may_show
 
 ISOLATION_HEADERS = {
     "cross-origin-embedder-policy": {"unsafe-none", "require-corp", "credentialless"},
@@ -230,11 +232,12 @@ def frame_ancestors(route: Route | None) -> bytes:
     A private one is framed by nobody whom its owner has not named. An unknown host answers as such a one does. Its own
     pages are always among them: Streamlit shows each component in a frame of its own.
     """
-    if route is None or route.disable_embedding:
-        return f"frame-ancestors 'self' {settings.PORTICO_URL}".encode()
-    if route.private or route.embedding_sites:
-        return f"frame-ancestors 'self' {settings.PORTICO_URL} {route.embedding_sites}".rstrip().encode()
-    return b"frame-ancestors *"
+    sites: Sequence[str] | None = ()
+    if route is not None:
+        sites = who_may_show(route.embedding_sites.split(), disabled=route.disable_embedding, private=route.private)
+    if sites is None:
+        return b"frame-ancestors *"
+    return " ".join(("frame-ancestors 'self'", settings.PORTICO_URL, *sites)).encode()
 
 
 def with_isolation(headers: Headers, custom: dict[str, str]) -> Headers:

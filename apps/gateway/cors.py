@@ -15,7 +15,7 @@ from apps.gateway import headers as h
 from apps.gateway.answers import Answer
 from apps.gateway.requests import Request, is_web_origin
 from apps.gateway.routes import Route
-from apps.spaces.hostnames import is_named
+from apps.spaces.hostnames import is_named, who_may_show
 
 METHODS = frozenset({b"DELETE", b"GET", b"HEAD", b"OPTIONS", b"PATCH", b"POST", b"PUT"})
 MAX_AGE_SECONDS = b"600"
@@ -34,12 +34,9 @@ def is_welcome(request: Request, route: Route) -> bool:
         return True
     if route.closed:
         return False
-    if not (route.disable_embedding or route.embedding_sites):
-        return True
+    sites = who_may_show(route.embedding_sites.split(), disabled=route.disable_embedding, private=route.private)
     asks = (request.origin or b"").decode("latin-1")
-    return asks == settings.PORTICO_URL or (
-        not route.disable_embedding and is_named(route.embedding_sites.split(), asks)
-    )
+    return sites is None or asks == settings.PORTICO_URL or is_named(sites, asks)
 
 
 def asks_for_token(request: Request) -> bool:

@@ -74,6 +74,14 @@ def is_named(sites: Sequence[str], origin: str) -> bool:
     return "*" not in host and any(f"{s}://{name}{colon}{port}" in sites for s in {scheme, "http"} for name in names)
 
 
+def who_may_show(named: Sequence[str], *, disabled: bool, private: bool) -> Sequence[str] | None:
+    """The sites, beside the portal and the Space's own pages, that may show a Space: those `named` by its owner where
+    that is the rule, or None for any."""
+    if disabled:
+        return ()
+    return named if private or named else None
+
+
 def _site(text: str) -> str:
     found = _SITE.fullmatch(text)
     if found is None:

@@ -2,9 +2,6 @@
 /* types are checked by embed_js/tsconfig.json */
 
 const WAIT_MS = 300;
-const FIRST_HEIGHT = "300px";
-const BORDER_PIXELS = 2;
-const INFO_PIXELS = 32;
 
 /** @param {string} text */
 function escaped(text) {
@@ -58,14 +55,14 @@ function snippet(root, source, attributes, is_native = false) {
 /** @param {HTMLElement} root */
 function configure(root) {
   const { space = "", url = "", allow = "", height = "", script = "", nativeScript = "" } = root.dataset;
+  const { first = "", border = "", info = "" } = root.dataset; // in pixels
   const preview = root.querySelector("[data-preview]");
+  const panel = root.closest("[popover]");
   const shown = document.getElementById(root.dataset.snippet ?? "");
   const shownNative = document.getElementById(root.dataset.native ?? "");
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let later;
   let measured = 0;
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
-  let settled;
 
   /** @returns {[string, string][]} */
   const attributes = () => {
@@ -81,8 +78,8 @@ function configure(root) {
     const all = attributes();
     // Where the demo's own height is reserved, before the script has come as well, nothing jumps when the demo comes.
     const of = Object.fromEntries(all);
-    const around = of.container === "false" ? 0 : of.info === "false" ? BORDER_PIXELS : BORDER_PIXELS + INFO_PIXELS;
-    const place = parseInt(of.initial_height ?? of.height ?? FIRST_HEIGHT) + around;
+    const around = of.container === "false" ? 0 : Number(border) + (of.info === "false" ? 0 : Number(info));
+    const place = parseInt(of.initial_height ?? of.height ?? first) + around;
     if (shown) shown.textContent = snippet(root, source(root), [...all, ["style", `display:block;min-height:${place}px`]]);
     if (shownNative)
       shownNative.textContent = snippet(root, escaped(nativeScript), [["src", url], ...chosen(root)], true);
@@ -99,14 +96,44 @@ function configure(root) {
     }, WAIT_MS);
   };
 
-  preview?.addEventListener("height", (event) => {
-    if (!(event instanceof CustomEvent) || measured) return;
-    const late = event.detail.height;
-    clearTimeout(settled);
-    settled = setTimeout(() => {
-      measured = late;
-      write();
-    }, WAIT_MS);
+  // Where nobody asks for the preview, the demo is drawn once unseen: the snippet reserves the height that it takes.
+  const measure = async () => {
+    await import(script);
+    const element = document.createElement("gradio-app");
+    for (const [name, value] of Object.entries({ space, height, eager: "true" })) element.setAttribute(name, value);
+    const unseen = document.createElement("div");
+    unseen.className = "embed-unseen";
+    unseen.inert = true;
+    unseen.append(element);
+    let told = 0;
+    let is_rendered = false;
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    let settled;
+    const look = () => {
+      clearTimeout(settled);
+      if (!told || !is_rendered) return;
+      settled = setTimeout(() => {
+        measured = told;
+        unseen.remove();
+        write();
+      }, WAIT_MS);
+    };
+    element.addEventListener("height", (event) => {
+      if (event instanceof CustomEvent) told = event.detail.height;
+      look();
+    });
+    element.addEventListener("render", () => {
+      is_rendered = true;
+      look();
+    });
+    element.addEventListener("error", () => unseen.remove());
+    if (panel?.matches(":popover-open")) panel.append(unseen);
+  };
+
+  panel?.addEventListener("toggle", (event) => {
+    if (!(event instanceof ToggleEvent)) return;
+    if (event.newState === "open" && !measured) measure();
+    else panel.querySelector(".embed-unseen")?.remove();
   });
   root.addEventListener("toggle", async () => {
     if (!(root instanceof HTMLDetailsElement) || !root.open || preview?.childElementCount) return;

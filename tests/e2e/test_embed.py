@@ -52,6 +52,15 @@ def static_page(portal: RunningPortal) -> str:
     return portal.deploy(ROOT / "tests" / "demos" / "static_page", "ada/static-page")
 
 
+@pytest.fixture(scope="module")
+def low_page(portal: RunningPortal, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A static Space of one line, `ada/low-page`; its own address."""
+    folder = tmp_path_factory.mktemp("low-page")
+    (folder / "index.html").write_text("<!doctype html><title>Low</title><p>One line.</p>")
+    (folder / "README.md").write_text("---\nsdk: static\n---\n")
+    return portal.deploy(folder, "ada/low-page")
+
+
 @pytest.fixture
 def hearing(context: BrowserContext) -> None:
     """Every page keeps what its elements tell, in `window.heard`."""
@@ -701,11 +710,14 @@ new PerformanceObserver((list) => {
 """
 
 
-def test_the_page_does_not_jump_when_a_demo_comes(page: Page, portal: RunningPortal, greeter: str, blog: Blog) -> None:
+@pytest.mark.parametrize("kind", ["gradio", "static"])
+def test_the_page_does_not_jump_when_a_demo_comes(
+    page: Page, portal: RunningPortal, greeter: str, blog: Blog, low_page: str, kind: str
+) -> None:
+    """With the snippet as it stands in the dropdown once that has been open for a moment."""
     page.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=portal.url)
-    page.goto(f"{portal.url}/spaces/ada/greeter")
+    page.goto(f"{portal.url}/spaces/ada/{'greeter' if kind == 'gradio' else 'low-page'}")
     page.get_by_role("button", name="Embed this Space").click()
-    page.get_by_text("Change how it looks").click()
     expect(page.locator("#embed-element")).to_contain_text("initial_height=")
     page.get_by_role("button", name="Copy: Web component").click()
     expect(page.get_by_text("Copied to the clipboard.").first).to_be_attached()
@@ -723,7 +735,10 @@ def test_the_page_does_not_jump_when_a_demo_comes(page: Page, portal: RunningPor
         head = '<meta name="viewport" content="width=device-width">'
         page.goto(blog.publish(f"{before}{copied}{words}", head=head))
         page.locator("gradio-app").scroll_into_view_if_needed()
-        predict(page.frame_locator("gradio-app iframe"))
+        if kind == "gradio":
+            predict(page.frame_locator("gradio-app iframe"))
+        page.wait_for_function("() => document.querySelector('gradio-app').status === 'ready'")
+        page.wait_for_timeout(500)
         assert page.evaluate("shifted") <= 0.02, (width, before)
 
 
