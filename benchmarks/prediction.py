@@ -1,29 +1,33 @@
-"""Predictions a second of a real Gradio app through the gateway, beside the same app asked directly. Loopback only.
+"""Predictions a second of a real Gradio app through the gateway, beside the same app asked directly, and through nginx
+and configurable-http-proxy. Loopback only.
 
-python benchmarks/prediction.py [--clients 16] [--seconds 5] [--rounds 5]
+python benchmarks/prediction.py [--clients 16] [--seconds 1] [--rounds 20]
 
 Each client does what Gradio's API page shows for curl, one call after the other on a connection that it keeps: it posts
-a call and reads its event stream to the result. The rounds alternate, so that both meet the same machine. The app runs
-in the same Environment both times, as a worker of the portal and as `python app.py`. PORTICO_SERVER names the web
-server.
+a call and reads its event stream to the result. Each way leads to an app of its own, since Gradio grows slower the more
+it has predicted: as a worker of the portal, and as `python app.py` in the same Environment. The rounds are short and
+take turns, so that all meet the same machine; a ratio is of all predictions. PORTICO_SERVER names the web server.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import sys
+import tempfile
 import time
 from pathlib import Path
 from statistics import median
+from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import peers  # noqa: E402
-from tests.running_portal import RunningPortal, child  # noqa: E402
+from tests.running_portal import child  # noqa: E402
 
 APP = """
 import gradio as gr
@@ -33,6 +37,7 @@ def greet(name):
 
 gr.Interface(greet, "text", "text", api_name="predict", concurrency_limit=16).launch()
 """
+DIRECTLY, GATEWAY = "directly", "through the gateway"
 CALL = b'{"data": ["Ada"]}'
 
 
@@ -93,34 +98,41 @@ def processor_seconds(pid: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--clients", type=int, default=16)
-    parser.add_argument("--seconds", type=float, default=5)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=1)
+    parser.add_argument("--rounds", type=int, default=20)
     options = parser.parse_args()
-    with peers.portal_and_gradio(APP) as (portal, port):
-        measure(portal, port, options)
+    with contextlib.ExitStack() as stack:
+        portal, port = stack.enter_context(peers.portal_and_gradio(APP))
+        targets = {DIRECTLY: (port, f"127.0.0.1:{port}"), GATEWAY: (portal.port, portal.host("ada-hello"))}
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="portico-benchmark-")))
+        (folder / "app.py").write_text(APP)
+        python = portal.environments()[0] / "bin" / "python"
+        for name, proxy in (("nginx", peers.nginx), ("configurable-http-proxy", peers.configurable_http_proxy)):
+            behind, _ = stack.enter_context(peers.gradio(python, folder))
+            url = urlsplit(stack.enter_context(proxy(behind)))
+            targets[f"through {name}"] = (url.port or 80, url.netloc)
+        measure(targets, child(portal, "portico web"), options)
 
 
-def measure(portal: RunningPortal, port: int, options: argparse.Namespace) -> None:
-    targets = {"directly": (port, f"127.0.0.1:{port}"), "through the gateway": (portal.port, portal.host("ada-hello"))}
+def measure(targets: dict[str, tuple[int, str]], web: int, options: argparse.Namespace) -> None:
+    names = list(targets)
     for target in targets.values():
         asyncio.run(round_of(*target, options.clients, 2))
-    web = child(portal, "portico web")
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in targets}
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
     spent = 0.0
-    for _ in range(options.rounds):
-        for name, target in targets.items():
+    for n in range(options.rounds):
+        first = n % len(names)
+        for name in names[first:] + names[:first]:
             before = processor_seconds(web)
-            found[name].append(asyncio.run(round_of(*target, options.clients, options.seconds)))
-            spent += processor_seconds(web) - before if name != "directly" else 0.0
-    print(f"{options.clients} clients, medians of {options.rounds} rounds of {options.seconds:g} s")
+            found[name].append(asyncio.run(round_of(*targets[name], options.clients, options.seconds)))
+            spent += processor_seconds(web) - before if name == GATEWAY else 0.0
+    print(f"{options.clients} clients, {options.rounds} rounds of {options.seconds:g} s; medians")
+    print(f"{'':<32} /s    ms  ratio")
+    direct = sum(rate for rate, _ in found[DIRECTLY])
     for name, rounds in found.items():
-        rate, took = median(r for r, _ in rounds), median(m for _, m in rounds)
-        print(f"{name:<20} {rate:6.0f} predictions/s, median {took:.1f} ms")
-    ratios = [
-        through[0] / direct[0] for through, direct in zip(found["through the gateway"], found["directly"], strict=True)
-    ]
-    share = spent / options.rounds / options.seconds
-    print(f"ratio of the rounds {median(ratios):.3f}; the web process took {share:.2f} of a processor meanwhile")
+        rate, took = (median(column) for column in zip(*rounds, strict=True))
+        print(f"{name:<30} {rate:4.0f} {took:5.1f}  {sum(r for r, _ in rounds) / direct:.3f}")
+    print(f"the web process took {spent / options.rounds / options.seconds:.2f} of a processor meanwhile")
 
 
 if __name__ == "__main__":

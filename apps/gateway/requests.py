@@ -100,7 +100,8 @@ def host_of(scope: HTTPScope | WebSocketScope) -> str:
 
 
 def _name(host: str) -> str:
-    return host.rpartition(":")[0] if re.search(r":\d*$", host) else host
+    name, colon, port = host.rpartition(":")
+    return name if colon and (not port or port.isdecimal()) else host
 
 
 def is_space_host(host: str) -> bool:

@@ -197,7 +197,7 @@ class Snapshots:
 
     async def find(self, request: Request, route: Route) -> Drawable | None:
         """What is known of the answer; None where it may depend on who asks, or on anything else."""
-        if not route.snapshot or route.stage not in STAGES or not _is_anybodys(request):
+        if not route.snapshot or route.stage not in STAGES or request.method not in SAFE_METHODS:
             return None
         content = self._contents.get(route.snapshot)
         if content is None:
@@ -210,7 +210,7 @@ class Snapshots:
                 return None
             self._contents.put(route.snapshot, content)
         path = request.path.decode("ascii")
-        if path not in content.answers or not _takes_query(path, request.query):
+        if path not in content.answers or not _takes_query(path, request.query) or not _is_anybodys(request):
             return None
         is_named = path == THEME and request.query == b"v=" + content.theme.encode()
         return Drawable(route.snapshot, content, path, is_named)
@@ -243,9 +243,9 @@ def coding_for(request: Request, answer: Answer) -> bytes:
 
 def _is_anybodys(request: Request) -> bool:
     """Whether nothing in the request says who asks, or that a part is wanted."""
-    if request.method not in SAFE_METHODS or not HOST.fullmatch(request.host):
-        return False
     if request.username or b"authorization" in request.first or b"range" in request.first:
+        return False
+    if not HOST.fullmatch(request.host):
         return False
     return not any(name == b"cookie" and h.without_cookies(value) for name, value in request.headers)
 
