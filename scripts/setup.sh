@@ -14,7 +14,7 @@ tools="bwrap:bubblewrap git:git"
 # For what Spaces keep and for their way to the internet, which only root can make.
 if [ "$(id -u)" = 0 ]; then tools="$tools mkfs.ext4:e2fsprogs nft:nftables ip:iproute2 pasta:passt"; fi
 if [ "$goal" = test ]; then
-    tools="$tools chromium:chromium redis-server:redis-server initdb:postgresql npm:npm nginx:nginx-light curl:curl"
+    tools="$tools chromium:chromium redis-server:redis-server initdb:postgresql npm:npm nginx:nginx-light caddy:caddy curl:curl"
     # For a kernel with version 2 of control groups (tests/sandbox/test_version_2.py).
     if [ "$(uname -m)" = x86_64 ]; then tools="$tools qemu-system-x86_64:qemu-system-x86 cpio:cpio"; fi
 fi

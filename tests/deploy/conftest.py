@@ -1,4 +1,4 @@
-"""A really running portal behind a real nginx with the configuration of deploy/."""
+"""A really running portal behind a real nginx, and one behind a real Caddy, with the configurations of deploy/."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.deploy.caddy import caddy
 from tests.deploy.front import PORTAL, PROXY, SPACES, Front, nginx
 from tests.running_portal import RunningPortal
 
@@ -16,7 +17,8 @@ MAX_FILE_BYTES = 8 * 1024**2
 
 @dataclass
 class Site:
-    """The whole of it, with two Spaces: `ada/speaks`, the app beside this file, and `ada/site`, a static one."""
+    """The whole of it, with two Spaces: `ada/speaks`, the app beside this file, and `ada/site`, a static one (behind
+    nginx)."""
 
     portal: RunningPortal
     front: Front
@@ -45,21 +47,37 @@ def static_files(folder: Path) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    front = Front(tmp_path_factory.mktemp("front"))
-    settings = {
+def settings(front: Front, **further: str) -> dict[str, str]:
+    """A portal's, behind a front."""
+    return {
         "PORTICO_ADMIN": f"ada:{Site.password}",
         "PORTICO_URL": front.origin(PORTAL),
         "PORTICO_SPACES_DOMAIN": SPACES,
-        "PORTICO_TRUSTED_PROXIES": PROXY,
-        "PORTICO_ACCEL": "nginx",
         "PORTICO_MAX_FILE_BYTES": str(MAX_FILE_BYTES),
+        **further,
     }
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    front = Front(tmp_path_factory.mktemp("front"))
+    given = settings(front, PORTICO_TRUSTED_PROXIES=PROXY, PORTICO_ACCEL="nginx")
     with (
-        RunningPortal(tmp_path_factory.mktemp("portal"), **settings) as portal,
+        RunningPortal(tmp_path_factory.mktemp("portal"), **given) as portal,
         nginx(front, [portal.port], portal.data),
     ):
         portal.deploy(Path(__file__).with_name("app"), "ada/speaks")
         portal.deploy(static_files(tmp_path_factory.mktemp("files") / "site"), "ada/site")
+        yield Site(portal, front, f"ada-speaks.{SPACES}", f"ada-site.{SPACES}")
+
+
+@pytest.fixture(scope="session")
+def caddy_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    front = Front(tmp_path_factory.mktemp("front"))
+    given = settings(front, PORTICO_TRUSTED_PROXIES="127.0.0.1")
+    with (
+        RunningPortal(tmp_path_factory.mktemp("portal"), **given) as portal,
+        caddy(front, portal.port),
+    ):
+        portal.deploy(Path(__file__).with_name("app"), "ada/speaks")
         yield Site(portal, front, f"ada-speaks.{SPACES}", f"ada-site.{SPACES}")
