@@ -27,3 +27,14 @@ async def until(condition: Callable[[], Any], seconds: float = 60) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"
         await asyncio.sleep(OFTEN_SECONDS)
+
+
+def wait_for_rest(count: Callable[[], int], seconds: float = 20) -> None:
+    """Poll until `count` has begun and then stays as it is, for half a second."""
+    seen, since = 0, time.monotonic()
+    deadline = since + seconds
+    while not seen or time.monotonic() < since + 0.5:
+        assert time.monotonic() < deadline, "it does not come to rest"
+        time.sleep(0.05)
+        if (now := count()) != seen:
+            seen, since = now, time.monotonic()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import socket
 import threading
-import time
 from collections.abc import Iterator
 
 import pytest
 
 from tests.gateway.wire import HOST, Wire, listen, running
+from tests.waiting import wait_for_rest
 
 MIB = 1024**2
 SIZE = 64 * MIB
@@ -45,7 +45,14 @@ def test_an_upload_of_64_mib_takes_no_memory(wire: Wire, prefix: str, chunked: b
 
 def test_an_app_that_does_not_read_stops_its_client(wire: Wire) -> None:
     """Daphne takes the whole of it to the disk first, uvicorn leaves it with the client."""
-    wire.app.answers["x"] = ["early", 1, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"]
+    may_answer = threading.Event()
+
+    class Early(list[object]):
+        def __iter__(self) -> Iterator[object]:
+            may_answer.wait(30)
+            yield b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
+
+    wire.app.answers["x"] = Early(["early"])
     wire.forget_peak()
     before, sent, size = wire.peak_bytes(), 0, 2 * SIZE  # more than the kernel's buffers take
 
@@ -61,11 +68,10 @@ def test_an_app_that_does_not_read_stops_its_client(wire: Wire) -> None:
         s.sendall(b"POST /x HTTP/1.1\r\nHost: " + HOST + b"\r\nContent-Length: %d\r\n\r\n" % size)
         sender = threading.Thread(target=send, args=(s,))
         sender.start()
-        time.sleep(0.6)
-        first = sent
-        time.sleep(0.2)
+        wait_for_rest(lambda: sent)
         if wire.kind == "uvicorn":
-            assert first == sent < size, "all that was sent waits in the sockets"
+            assert sent < size, "all that was sent waits in the sockets"
+        may_answer.set()
         assert listen(s, seconds=10).status == 200
     sender.join(10)
     assert wire.peak_bytes() - before < 16 * MIB
