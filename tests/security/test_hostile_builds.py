@@ -88,6 +88,15 @@ def test_a_wheel_that_unfolds_without_end_is_ended_and_leaves_nothing(
     assert not list((tmp_path / "cache").glob(".tmp*"))
 
 
+def test_a_wheel_that_unfolds_is_ended_by_that_bound_alone(
+    monkeypatch: pytest.MonkeyPatch, settings: Any, tmp_path: Path
+) -> None:
+    settings.PORTICO_MAX_ENVIRONMENT_BYTES = 1024**3
+    bomb = wheel("bomb", {f"bomb/{number}": bytes(32 * 1024**2) for number in range(8)})
+    installed, _ = install({"bomb": bomb}, monkeypatch)
+    assert sum(p.stat().st_size for p in installed.folder.glob("lib/*/site-packages/bomb/*")) == 256 * 1024**2
+
+
 def test_a_package_cannot_name_the_portals_own_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
     with serving({}) as (inner, asked):
         address = inner.replace("/simple", "/files/other-1.0-py3-none-any.whl")

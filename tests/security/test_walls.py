@@ -21,8 +21,8 @@ from apps.sandbox.namespaces import entered
 from apps.sandbox.users import FIRST
 from apps.spaces import plans
 from apps.spaces.logs import read_log
-from apps.spaces.models import Plan
-from tests.running_agent import RunningAgent, bare_environment, ensure, sleeping_space
+from apps.spaces.models import Plan, Stage
+from tests.running_agent import RunningAgent, bare_environment, ensure, sleeping_space, stage_of
 from tests.security.leftovers import BURN, DAEMON, STUBBORN, new_seconds, sleepers
 from tests.security.spy import ATTACH, SPY, WAYS, Worker, cgroups_seen, machine_memory, space_of
 from tests.waiting import wait_until
@@ -82,6 +82,21 @@ def test_without_seccomp_and_landlock_the_kernel_answers_and_the_next_wall_stand
             assert worker.do(UNSHARE_USER) == errno.ENOSPC, "no user namespace is left to be made"
             assert refused(worker.ask(MOUNT)), "no capability"
         assert outlives(("forked",)) == [], "what SIGKILL to its first process would end, its control group does"
+
+
+def test_without_seccomp_and_the_kernels_limit_it_makes_a_user_namespace(transactional_db: None) -> None:
+    with without("seccomp", "user_namespaces"):
+        for worker in both_ways():
+            assert worker.do(UNSHARE_USER) == 0
+
+
+def test_what_never_answers_is_given_up_by_its_time_alone(transactional_db: None) -> None:
+    with without("startup"):
+        space = space_of("forked", "import time\ntime.sleep(1000)\n")
+        space.deployments.update(startup_seconds=1)
+        with pytest.raises(TimeoutError):
+            asyncio.run(client.ensure_worker(space.pk, timeout=4))
+        assert stage_of(space) == Stage.APP_STARTING
 
 
 def test_without_seccomp_and_with_every_capability_landlock_still_forbids_to_mount(transactional_db: None) -> None:

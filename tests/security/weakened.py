@@ -251,6 +251,19 @@ def inotify() -> None:
 
 
 @wall
+def user_namespaces() -> None:
+    """The kernel's limit on how many may be made."""
+    from apps.runtime.zygote import pool
+    from apps.sandbox.bubblewrap import Sandbox
+
+    former = Sandbox.arguments
+    Sandbox.arguments = lambda sandbox: [  # type: ignore[method-assign]
+        word for word in former(sandbox) if word != "--disable-userns"
+    ]
+    assert pool.PROC["limits"].pop("max_user_namespaces") == 0
+
+
+@wall
 def network() -> None:
     """Workers are in the network of the agent. Not for one with egress: it would give links to that."""
     from apps.runtime import netns
@@ -315,6 +328,21 @@ def log_bound() -> None:
     from apps.runtime.agent import output
 
     output.BURST_BYTES = 1 << 40
+
+
+@wall
+def startup() -> None:
+    """How long an app may take until it answers."""
+    from apps.runtime.agent import live
+    from apps.runtime.spawner import Spawner
+
+    former = live.until_ready
+
+    async def patient(spawner: Spawner) -> int:
+        object.__setattr__(spawner.spec, "startup_seconds", 3600.0)
+        return await former(spawner)
+
+    live.until_ready = patient
 
 
 @wall

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from apps.spaces import archives
 from apps.spaces.archives import ArchiveError, expand
 
 
@@ -83,6 +84,20 @@ def test_a_bomb_is_stopped_while_it_expands(tmp_path: Path, settings: Any) -> No
     settings.PORTICO_MAX_REPO_BYTES = 3 * 1024**2
     many = {f"{n}": b"\0" * 1024**2 for n in range(4)}
     refused(make_zip(tmp_path / "b.zip", many), tmp_path, "expands to more")
+
+
+def test_a_bomb_is_stopped_by_its_bounds_alone(tmp_path: Path, settings: Any) -> None:
+    settings.PORTICO_MAX_FILE_BYTES = settings.PORTICO_MAX_REPO_BYTES = 1024**3
+    bomb = make_zip(tmp_path / "a.zip", {"zeros": b"\0" * (32 * 1024**2)})
+    assert bomb.stat().st_size < 64 * 1024
+    expand(bomb, tmp_path / "out")
+    assert (tmp_path / "out" / "zeros").stat().st_size == 32 * 1024**2
+
+
+def test_a_name_climbs_out_where_nobody_looks_at_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archives, "clean_path", lambda name: name)
+    expand(make_zip(tmp_path / "a.zip", {"ok": b"", "../climbed": b"x"}), tmp_path / "out")
+    assert (tmp_path / "climbed").read_bytes() == b"x"
 
 
 def test_a_size_that_lies_is_not_believed(tmp_path: Path, settings: Any) -> None:
