@@ -81,9 +81,23 @@ class Parameter(Value):
         return self.example if self.example is not None or not self.has_default else self.default
 
     @property
+    def example_text(self) -> str:
+        """The app's example as JSON, of a file its address; a dash where there is none."""
+        if self.example is None:
+            return "–"
+        return json.dumps(_address(self.example) if self.is_file else self.example, ensure_ascii=False)
+
+    @property
     def sample_json(self) -> str:
         """The sample as JSON text."""
         return json.dumps(self.sample, indent=2)
+
+
+def _address(example: Any) -> Any:
+    """Where a file's data (Gradio's `FileData`) say that it is; anything else as it is."""
+    if not isinstance(example, dict):
+        return example
+    return next((example[key] for key in ("url", "path") if isinstance(example.get(key), str)), example)
 
 
 class _Described(BaseModel):

@@ -85,6 +85,19 @@ def test_the_page_says_what_can_be_called(client: Client, space: Space) -> None:
     assert html.count("data-try") == 5
 
 
+def test_the_page_gives_an_example_of_each_parameter(client: Client, space: Space) -> None:
+    """Of a file, where it is: not the words that Gradio's own class has for programmers."""
+    info = {"named_endpoints": {"/look": {"parameters": [
+        parameter("name", example=["a", 1]), parameter("image", "Image", FILE, python_type={
+            "type": "filepath", "description": "The FileData class"}), parameter("nothing", example=None),
+    ]}}}  # fmt: skip
+    describe(space, info)
+    text = page(client)
+    examples = re.findall(r'api-example">(.*?)</span>', text)
+    assert examples == ["[&quot;a&quot;, 1]", "&quot;https://example.org/a.png&quot;", "–"]
+    assert "A file of yours, or the address of one." in text and "FileData class" not in text
+
+
 def test_before_its_first_start_the_page_says_so(client: Client, space: Space) -> None:
     assert "asked what it offers when it starts" in page(client)
     assert client.get("/spaces/ada/hello/openapi.json").status_code == 404
