@@ -96,7 +96,8 @@ function configure(root) {
     }, WAIT_MS);
   };
 
-  // Where nobody asks for the preview, the demo is drawn once unseen: the snippet reserves the height that it takes.
+  // While the panel is open the demo is drawn unseen, and the snippet reserves the height that it takes in the end: it
+  // may still be starting, or grow.
   const measure = async () => {
     await import(script);
     const element = document.createElement("gradio-app");
@@ -114,7 +115,6 @@ function configure(root) {
       if (!told || !is_rendered) return;
       settled = setTimeout(() => {
         measured = told;
-        unseen.remove();
         write();
       }, WAIT_MS);
     };

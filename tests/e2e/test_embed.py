@@ -756,6 +756,25 @@ http.server.ThreadingHTTPServer(("0.0.0.0", int(os.environ.get("PORT", 7860))), 
 """
 
 
+def test_the_height_of_a_demo_that_is_still_starting_is_reserved_once_it_is_there(
+    page: Page, portal: RunningPortal, blog: Blog, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("slow")
+    (folder / "app.py").write_text("import time\ntime.sleep(4)\n" + SERVER)
+    (folder / "README.md").write_text("---\nsdk: python\napp_file: app.py\n---\n")
+    portal.deploy(folder, "ada/slow")
+    page.goto(blog.publish(f'{script(portal)}<gradio-app space="ada/slow"></gradio-app>'))
+    expect(page.frame_locator("gradio-app iframe").get_by_role("heading", name="Plain")).to_be_visible()
+    page.wait_for_timeout(500)
+    own = frame_height(page)
+    portal.command("sleep", "ada/slow")
+    page.goto(f"{portal.url}/spaces/ada/slow")
+    page.get_by_role("button", name="Embed this Space").click()
+    shown = page.locator("#embed-element")
+    expect(shown).to_contain_text(' height="600px"')
+    expect(shown).to_contain_text(f'initial_height="{own}px"', timeout=20_000)
+
+
 @pytest.mark.parametrize("sdk", ["python", "streamlit"])
 def test_the_height_of_any_kind_of_demo_is_followed_both_ways(
     page: Page, portal: RunningPortal, blog: Blog, tmp_path_factory: pytest.TempPathFactory, sdk: str
