@@ -14,13 +14,14 @@ import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 os.environ.setdefault("WEBSOCKETS_MAX_LINE_LENGTH", str(48 * 1024))  # as for every other request
 
 import structlog
 import uvicorn
-from asgiref.typing import ASGI3Application
+from asgiref.typing import ASGI3Application, ASGISendCallable
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
@@ -142,6 +143,15 @@ class Http(HttpToolsProtocol):
         super().on_headers_complete()
         if self.cycle is not None:
             self.cycle.transport = self._outgoing  # type: ignore[assignment]
+            if any(name in (b"content-length", b"transfer-encoding") for name, _ in self.headers):
+                self.cycle.send = partial(self._send, self.cycle.send)  # type: ignore[method-assign, arg-type]
+
+    async def _send(self, send: ASGISendCallable, message: Any) -> None:
+        """An answer that does not wait for the end of the request's body is the connection's last, and says so: a front
+        server would send the next visitor's request into it (RFC 9112, section 9.6)."""
+        if message["type"] == "http.response.start" and self._in_body:
+            message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
+        await send(message)
 
     def handle_websocket_upgrade(self) -> None:
         self._in_body = False  # what comes from now on is not this class' affair
