@@ -14,14 +14,13 @@ import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 os.environ.setdefault("WEBSOCKETS_MAX_LINE_LENGTH", str(48 * 1024))  # as for every other request
 
 import structlog
 import uvicorn
-from asgiref.typing import ASGI3Application, ASGISendCallable
+from asgiref.typing import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
@@ -92,6 +91,7 @@ class Http(HttpToolsProtocol):
         self._heard_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
+        self._lingering: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -99,7 +99,7 @@ class Http(HttpToolsProtocol):
         self._timer = self.loop.call_later(HEAD_SECONDS, self._too_slow)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        for timer in (self._timer, self._stalled):
+        for timer in (self._timer, self._stalled, self._lingering):
             if timer is not None:
                 timer.cancel()
         super().connection_lost(exc)
@@ -143,15 +143,6 @@ class Http(HttpToolsProtocol):
         super().on_headers_complete()
         if self.cycle is not None:
             self.cycle.transport = self._outgoing  # type: ignore[assignment]
-            if any(name in (b"content-length", b"transfer-encoding") for name, _ in self.headers):
-                self.cycle.send = partial(self._send, self.cycle.send)  # type: ignore[method-assign, arg-type]
-
-    async def _send(self, send: ASGISendCallable, message: Any) -> None:
-        """An answer that does not wait for the end of the request's body is the connection's last, and says so: a front
-        server would send the next visitor's request into it (RFC 9112, section 9.6)."""
-        if message["type"] == "http.response.start" and self._in_body:
-            message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
-        await send(message)
 
     def handle_websocket_upgrade(self) -> None:
         self._in_body = False  # what comes from now on is not this class' affair
@@ -162,14 +153,24 @@ class Http(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._in_body = False
+        if self._lingering is not None:
+            self._lingering.cancel()
+            self._lingering = None
         super().on_message_complete()
         if self._ends:
             self._outgoing.end()
 
     def on_response_complete(self) -> None:
+        """An answer has gone. What still comes of its request's body is read and dropped for a moment, and then the
+        connection goes on: a front server keeps it for the next visitor, whose request would be lost in one that
+        closes. A client that waits for leave to send its body (`Expect`, RFC 9110, section 10.1.1) may never do."""
         super().on_response_complete()
-        if self._in_body:
+        if not self._in_body:
+            return
+        if self.expect_100_continue:
             self.close_after_body()
+        else:
+            self._lingering = self.loop.call_later(LINGER_SECONDS, self._outgoing.end)
 
     def close_after_body(self) -> None:
         """Close once what still comes of the body has come, or after a moment."""
