@@ -7,14 +7,15 @@ SQLite 2 to 6 ms, and a wake asks the database six times.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial, wraps
 from typing import ParamSpec, TypeVar
 
 from django.db import close_old_connections, connections
+
+from apps.runtime.cancellation import until_done
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -51,14 +52,7 @@ def in_database(query: Callable[P, T]) -> Callable[P, Awaitable[T]]:
         try:
             return await asyncio.wrap_future(begun)
         except asyncio.CancelledError:
-            await _over(begun)
+            await until_done(asyncio.wrap_future(begun))
             raise
 
     return awaitable
-
-
-async def _over(begun: Future[T]) -> None:
-    """Wait until it has ended, however often that is cancelled."""
-    while not begun.done():
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.wait({asyncio.wrap_future(begun)})

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 from uuid import UUID
 
 import structlog
 from django.conf import settings
 
+from apps.runtime.cancellation import until_done
 from apps.runtime.spawner import SpawnFailed
 from apps.sandbox.users import user_of_space
 from apps.sandbox.volumes import Volume, VolumeError
@@ -54,7 +56,8 @@ class Storages:
             log.error("storage cannot be used", image=str(image), error=str(error), detail=error.detail)
             raise SpawnFailed(f"What it keeps at /data cannot be used: {error}.") from error
         except asyncio.CancelledError:
-            await asyncio.wait({opening})
+            with contextlib.suppress(asyncio.CancelledError):
+                await until_done(opening)
             if opening.exception() is None:
                 opening.result().close()
             raise

@@ -15,6 +15,7 @@ from django.db.utils import Error as DatabaseError
 from apps.runtime import services
 from apps.runtime.agent.output import Output
 from apps.runtime.agent.readiness import Ended, until_ready
+from apps.runtime.cancellation import until_done
 from apps.runtime.database import in_database
 from apps.runtime.errors import StartRefused
 from apps.runtime.selectors import StartPlan
@@ -118,14 +119,7 @@ class Live:
         if self._end is None:
             workers.pop(self.plan.spec.worker_id, None)
             self._end = asyncio.create_task(self._end_for_good(reason))
-        cancelled = False
-        while not self._end.done():
-            try:
-                await asyncio.wait({self._end})
-            except asyncio.CancelledError:
-                cancelled = True
-        if cancelled:
-            raise asyncio.CancelledError
+        await until_done(self._end)
         self._end.result()
 
     async def _end_for_good(self, reason: str) -> None:
