@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import peers  # noqa: E402
+from tests.running_chromium import chromium  # noqa: E402
 from tests.running_portal import RunningPortal  # noqa: E402
 
 WORDS = "<p>" + "Words of a blog, as many as make a paragraph. " * 8 + "</p>"
@@ -147,7 +148,7 @@ def main() -> None:
     ):
         while not list((portal.data / "bundles").glob("*/gradio.js")):
             time.sleep(0.2)
-        browser = peers.chromium(playwright)
+        browser = chromium(playwright)
         pages = {}
         for name, html in variants(browser, portal).items():
             Path(folder, f"{name}.html").write_text(PAGE % html)

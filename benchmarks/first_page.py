@@ -27,6 +27,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks import peers  # noqa: E402
 from benchmarks.prediction import Client  # noqa: E402
+from tests.running_chromium import chromium  # noqa: E402
 from tests.running_portal import RunningPortal  # noqa: E402
 
 SLEEP_SECONDS = 3
@@ -128,7 +129,7 @@ def main() -> None:
         peers.portal_and_gradio(peers.GREETER, PORTICO_SLEEP_SECONDS=str(SLEEP_SECONDS)) as (portal, port),
         sync_playwright() as playwright,
     ):
-        browser = peers.chromium(playwright)
+        browser = chromium(playwright)
         measure(browser, portal, f"http://127.0.0.1:{port}/", options.rounds)
         browser.close()
 

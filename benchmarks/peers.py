@@ -22,16 +22,12 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from tests.running_nginx import RunningNginx, pinned  # noqa: E402
 from tests.running_portal import ADMIN, RunningPortal, free_port  # noqa: E402
-
-if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Playwright
 
 CHP = ROOT / "benchmarks" / "chp"
 CHP_INSTALLED = ROOT / ".artifacts" / "chp"
@@ -117,12 +113,6 @@ def gradio(python: Path, folder: Path) -> Iterator[tuple[int, int]]:
         process.wait()
 
 
-def chromium(playwright: Playwright) -> Browser:
-    """Debian's, without a window."""
-    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    return playwright.chromium.launch(executable_path="/usr/bin/chromium", args=arguments)
-
-
 @contextlib.contextmanager
 def portal_and_gradio(app: str, **settings: str) -> Iterator[tuple[RunningPortal, int]]:
     """A portal with a Gradio app at `ada/hello`, and the same app on its own in the same Environment.
@@ -141,7 +131,7 @@ def portal_and_gradio(app: str, **settings: str) -> Iterator[tuple[RunningPortal
         (folder / "README.md").write_text("---\nsdk: gradio\napp_file: app.py\n---\n")
         with RunningPortal(data, PORTICO_ADMIN=":".join(ADMIN), **settings) as portal:
             portal.deploy(folder, "ada/hello")
-            python = portal.environments()[0] / "bin" / "python"
+            python = portal.python
             with gradio(python, folder) as (port, _):
                 yield portal, port
 

@@ -106,7 +106,7 @@ def main() -> None:
         targets = {DIRECTLY: (port, f"127.0.0.1:{port}"), GATEWAY: (portal.port, portal.host("ada-hello"))}
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="portico-benchmark-")))
         (folder / "app.py").write_text(APP)
-        python = portal.environments()[0] / "bin" / "python"
+        python = portal.python
         for name, proxy in (("nginx", peers.nginx), ("configurable-http-proxy", peers.configurable_http_proxy)):
             behind, _ = stack.enter_context(peers.gradio(python, folder))
             url = urlsplit(stack.enter_context(proxy(behind)))

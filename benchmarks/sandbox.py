@@ -91,7 +91,7 @@ def built(scratch: Path) -> Path:
     (folder / "app.py").write_text('import gradio as gr\n\ngr.Interface(str.title, "text", "text").launch()\n')
     with RunningPortal(scratch / "data", PORTICO_ADMIN="ada:correct-horse-battery") as portal:
         portal.deploy(folder, "ada/hello")
-    return portal.environments()[0] / "bin" / "python"
+    return portal.python
 
 
 async def main(environment: Path) -> None:

@@ -187,8 +187,7 @@ def run(bench: Bench, folder: Path, awake: int, seconds: float) -> None:
 
     row("upload to RUNNING, Environment cached", statistics.median(uploads(bench.portal, folder)), "s")
     bench.sleep(*Space.objects.all())
-    python = bench.portal.environments()[0] / "bin" / "python"
-    direct, direct_mb = alone(python, folder)
+    direct, direct_mb = alone(bench.portal.python, folder)
     forked, fresh = bench.copies(2, "one")
     SpaceVariable.objects.create(space=fresh, key="GRADIO_ALLOWED_PATHS", value="/nowhere")
     bench.visit(forked)

@@ -96,7 +96,7 @@ class RunningNginx:
         self.process = subprocess.Popen([*pinned(self.core), *self._argv], stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 10
         for port in self.ports:
-            while not _listens(port):
+            while not listens(port):
                 if self.process.poll() is not None or time.monotonic() > deadline:
                     self.stop()
                     raise RuntimeError(f"nginx does not listen on {port}:\n{self.error_log()}")
@@ -116,6 +116,7 @@ class RunningNginx:
         return (self.folder / "error.log").read_text() if (self.folder / "error.log").exists() else ""
 
 
-def _listens(port: int) -> bool:
+def listens(port: int) -> bool:
+    """Whether something listens on 127.0.0.1 there."""
     with socket.socket() as s:
         return s.connect_ex(("127.0.0.1", port)) == 0

@@ -127,6 +127,11 @@ class RunningPortal:
             keys = database.execute("SELECT key FROM builds_environment ORDER BY key")
             return [self.data / "environments" / key for (key,) in keys]
 
+    @property
+    def python(self) -> Path:
+        """The interpreter of the first of them."""
+        return self.environments()[0] / "bin" / "python"
+
     def token(self, user: str) -> str:
         return self.command("token", user).stdout.strip()
 

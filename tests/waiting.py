@@ -35,6 +35,6 @@ def wait_for_rest(count: Callable[[], int], seconds: float = 20) -> None:
     deadline = since + seconds
     while not seen or time.monotonic() < since + 0.5:
         assert time.monotonic() < deadline, "it does not come to rest"
-        time.sleep(0.05)
+        time.sleep(OFTEN_SECONDS)
         if (now := count()) != seen:
             seen, since = now, time.monotonic()

@@ -8,9 +8,9 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from tests.deploy.front import Front, write_certificates
+from tests.running_nginx import listens
 from tests.running_portal import ROOT
 from tests.waiting import wait_until
 
@@ -58,7 +58,9 @@ def caddy(front: Front, upstream: int) -> Iterator[None]:
         process = subprocess.Popen(argv, stderr=output, env=environment)
     try:
         root = folder / "storage" / "pki" / "authorities" / "local" / "root.crt"
-        wait_until(lambda: process.poll() is not None or (root.exists() and _listens(front)), what=log.read_text)
+        ports = (front.port, front.plain_port)
+        is_up = lambda: root.exists() and all(map(listens, ports))  # noqa: E731
+        wait_until(lambda: process.poll() is not None or is_up(), what=log.read_text)
         if process.poll() is not None:
             raise RuntimeError(f"Caddy ended:\n{log.read_text()}")
         front.authority.write_bytes(front.authority.read_bytes() + root.read_bytes())
@@ -66,8 +68,3 @@ def caddy(front: Front, upstream: int) -> Iterator[None]:
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(30)
-
-
-def _listens(front: Front) -> bool:
-    listening = Path("/proc/net/tcp").read_text()
-    return all(f":{port:04X} 00000000:0000 0A" in listening for port in (front.port, front.plain_port))

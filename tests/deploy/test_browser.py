@@ -10,7 +10,7 @@ from playwright.sync_api import Page, Playwright, expect
 
 from tests.deploy.conftest import Site
 from tests.deploy.front import PORTAL
-from tests.e2e.conftest import CHROMIUM_ARGUMENTS
+from tests.running_chromium import chromium
 
 pytestmark = pytest.mark.e2e
 
@@ -28,8 +28,7 @@ gr.Interface(greet, gr.Textbox(label="Name"), gr.Textbox(label="Greeting"), api_
 @pytest.fixture
 def page(playwright: Playwright) -> Iterator[Page]:
     """In a browser that finds every name on this machine, as DNS would."""
-    arguments = [*CHROMIUM_ARGUMENTS, "--host-resolver-rules=MAP *.example.* 127.0.0.1"]
-    browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=arguments)
+    browser = chromium(playwright, "--host-resolver-rules=MAP *.example.* 127.0.0.1")
     page = browser.new_context(ignore_https_errors=True).new_page()
     page.set_default_timeout(60_000)
     yield page

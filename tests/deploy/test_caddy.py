@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import ssl
 from http.client import HTTPConnection
 from pathlib import Path
@@ -12,6 +13,7 @@ from tests.deploy.caddy import caddy
 from tests.deploy.conftest import Site
 from tests.deploy.front import CUSTOM, PORTAL, SPACES, Front
 from tests.running_portal import free_port
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -63,9 +65,8 @@ def test_an_upload_reaches_the_app_while_it_is_sent(caddy_site: Site) -> None:
     with caddy_site.front.connect(caddy_site.app) as s:
         head = f"POST /upload HTTP/1.1\r\nHost: {caddy_site.app}\r\nContent-Length: {2 * len(half)}\r\n"
         s.sendall(head.encode() + b"Connection: close\r\n\r\n" + half)
-        before = 0
-        while before < len(half) // 2:
-            before = int(caddy_site.front.get(caddy_site.app, "/received").body)
+        received = lambda: json.loads(caddy_site.front.get(caddy_site.app, "/received").body)  # noqa: E731
+        wait_until(lambda: received() >= len(half) // 2)
         s.sendall(half)
         answer = b"".join(iter(lambda: s.recv(65536), b""))
     assert answer.startswith(b"HTTP/1.1 200 ") and answer.endswith(b'{"size": %d}' % (2 * len(half)))

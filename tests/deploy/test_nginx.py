@@ -1,4 +1,4 @@
-"""What a visitor meets through nginx: everything an app can say and hear, as if nginx were not there."""
+"""What deploy/nginx.conf does that is nginx's own; what a visitor meets through any front is in `test_fronts`."""
 
 from __future__ import annotations
 

@@ -28,8 +28,9 @@ from gradio_client import Client
 from playwright.sync_api import Browser, Locator, Page, TimeoutError, sync_playwright
 
 from tests.e2e.answers import answers_to
-from tests.e2e.conftest import ADMIN, CHROMIUM_ARGUMENTS
+from tests.e2e.conftest import ADMIN
 from tests.e2e.directly import local_getaddrinfo, run_directly
+from tests.running_chromium import chromium
 from tests.running_portal import ROOT, RunningPortal
 
 FILES = ROOT / "tests" / "demos"
@@ -212,7 +213,7 @@ def main(folders: list[Path]) -> int:
         RunningPortal(Path(scratch, "portal"), PORTICO_ADMIN=":".join(ADMIN)) as portal,
         sync_playwright() as playwright,
     ):
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=CHROMIUM_ARGUMENTS)
+        browser = chromium(playwright)
         results = []
         for number, folder in enumerate(folders):
             home = Path(scratch, str(number))

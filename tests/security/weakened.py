@@ -87,6 +87,16 @@ def replace_arguments(others: dict[str, str | None], *, only: Callable[[Any], bo
     Sandbox.arguments = lambda sandbox: list(changed(sandbox))  # type: ignore[method-assign]
 
 
+def leave_out(option: str, *, only: Callable[[Any], bool] = lambda _: True) -> None:
+    """Bubblewrap's options without one that has no value."""
+    from apps.sandbox.bubblewrap import Sandbox
+
+    former = Sandbox.arguments
+    Sandbox.arguments = lambda sandbox: [  # type: ignore[method-assign]
+        word for word in former(sandbox) if word != option or not only(sandbox)
+    ]
+
+
 @wall
 def read_only() -> None:
     replace_arguments({"--ro-bind": "--bind", "--remount-ro": None})
@@ -104,24 +114,16 @@ def private_root() -> None:
 @wall
 def ipc_namespace() -> None:
     from apps.runtime.zygote import pool
-    from apps.sandbox.bubblewrap import Sandbox
 
-    former = Sandbox.arguments
-    Sandbox.arguments = lambda sandbox: [  # type: ignore[method-assign]
-        word for word in former(sandbox) if word != "--unshare-ipc"
-    ]
+    leave_out("--unshare-ipc")
     rewrite(pool.INSIDE / "child.py", "k.CLONE_NEWNET | k.CLONE_NEWIPC |", "k.CLONE_NEWNET |")
 
 
 @wall
 def cgroup_namespace() -> None:
     from apps.runtime.zygote import pool
-    from apps.sandbox.bubblewrap import Sandbox
 
-    former = Sandbox.arguments
-    Sandbox.arguments = lambda sandbox: [  # type: ignore[method-assign]
-        word for word in former(sandbox) if word != "--unshare-cgroup-try"
-    ]
+    leave_out("--unshare-cgroup-try")
     rewrite(pool.INSIDE / "child.py", "\n    | k.CLONE_NEWCGROUP\n", "\n")
 
 
@@ -145,12 +147,8 @@ def proc_cover() -> None:
 @wall
 def pid_namespace() -> None:
     """Of fresh interpreters; forks could not tell their first process without."""
-    from apps.sandbox.bubblewrap import Sandbox
 
-    former = Sandbox.arguments
-    Sandbox.arguments = lambda sandbox: [  # type: ignore[method-assign]
-        word for word in former(sandbox) if word != "--unshare-pid" or sandbox.for_zygote
-    ]
+    leave_out("--unshare-pid", only=lambda sandbox: not sandbox.for_zygote)
 
 
 def rewrite_rules(old: str, new: str) -> None:
@@ -254,12 +252,8 @@ def inotify() -> None:
 def user_namespaces() -> None:
     """The kernel's limit on how many may be made."""
     from apps.runtime.zygote import pool
-    from apps.sandbox.bubblewrap import Sandbox
 
-    former = Sandbox.arguments
-    Sandbox.arguments = lambda sandbox: [  # type: ignore[method-assign]
-        word for word in former(sandbox) if word != "--disable-userns"
-    ]
+    leave_out("--disable-userns")
     assert pool.PROC["limits"].pop("max_user_namespaces") == 0
 
 
@@ -268,12 +262,8 @@ def network() -> None:
     """Workers are in the network of the agent. Not for one with egress: it would give links to that."""
     from apps.runtime import netns
     from apps.runtime.zygote import pool
-    from apps.sandbox.bubblewrap import Sandbox
 
-    former = Sandbox.arguments
-    Sandbox.arguments = lambda sandbox: [  # type: ignore[method-assign]
-        word for word in former(sandbox) if word != "--unshare-net"
-    ]
+    leave_out("--unshare-net")
     netns.open_namespace = lambda pid: os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     rewrite(pool.INSIDE / "child.py", "k.CLONE_NEWPID | k.CLONE_NEWNET |", "k.CLONE_NEWPID |")
     rewrite(pool.INSIDE / "child.py", "k.loopback_up()", "pass")
