@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, Playwright, expect
 
 from tests.running_chromium import chromium
 from tests.running_portal import ADMIN, RunningPortal
+from tests.waiting import wait_until
 
 expect.set_options(timeout=20_000)  # the machine may be busy
 
@@ -50,6 +51,21 @@ def sign_in(page: Page, portal: RunningPortal, name: str, password: str) -> None
     page.fill("input[name=password]", password)
     page.press("input[name=password]", "Enter")
     page.wait_for_url(lambda url: "/accounts/login" not in url)
+
+
+def click(target: Locator) -> None:
+    """Click what is in a frame of another site, once the mouse reaches it.
+
+    On a busy machine Chromium goes on for some tenths of a second to send the mouse to the page around a frame that has
+    grown, wherever the frame was not before; Playwright asks the frame alone what is under the mouse.
+    """
+
+    def is_reached() -> bool:
+        target.hover()
+        return bool(target.evaluate("element => element.matches(':hover')"))
+
+    wait_until(is_reached, what=lambda: f"the mouse does not reach {target}")
+    target.click()
 
 
 class Blog:

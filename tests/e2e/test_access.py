@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.e2e.conftest import Blog
+from tests.e2e.conftest import Blog, click
 from tests.e2e.readable import complaints
 from tests.running_portal import ROOT, RunningPortal
 
@@ -31,7 +31,7 @@ def test_a_password_is_set_asked_for_in_another_sites_frame_and_remembered(
     page.goto(address)
     demo = page.frame_locator("iframe")
     demo.get_by_label("Password").fill("wrong")
-    demo.get_by_role("button", name="Enter").click()
+    click(demo.get_by_role("button", name="Enter"))
     expect(demo.get_by_text("That is not the password.")).to_be_visible()
     demo.get_by_label("Password").fill(WORD)
     demo.get_by_label("Password").press("Enter")

@@ -9,7 +9,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, FrameLocator, Page, Route, expect
 
-from tests.e2e.conftest import Blog, snippet
+from tests.e2e.conftest import Blog, click, snippet
 from tests.running_portal import ROOT, RunningPortal
 
 pytestmark = pytest.mark.e2e
@@ -82,7 +82,7 @@ def change(portal: RunningPortal, code: str) -> None:
 
 def predict(demo: FrameLocator) -> None:
     demo.get_by_label("Name").fill("Grace")
-    demo.get_by_role("button", name="Greet").click()
+    click(demo.get_by_role("button", name="Greet"))
     expect(demo.get_by_label("Greeting")).to_have_value("Hello Grace!")
 
 
@@ -213,9 +213,9 @@ def test_the_element_is_lazy_and_then_follows_the_demos_height_both_ways(
     expect(demo.get_by_role("button", name="Less")).to_be_visible()
     own = wait_for_height(page, "h > 300")
     assert demo.locator("html").evaluate("page => page.scrollHeight <= innerHeight")
-    demo.get_by_role("button", name="More").press("Enter")  # a frame that has just grown may miss a click
+    click(demo.get_by_role("button", name="More"))
     assert wait_for_height(page, f"h > {own} + 800") < own + 1000
-    demo.get_by_role("button", name="Less").press("Enter")
+    click(demo.get_by_role("button", name="Less"))
     assert abs(wait_for_height(page, f"h < {own} + 100") - own) <= 4
 
 
@@ -283,7 +283,7 @@ def test_any_page_can_tell_its_height_by_message(
     first = wait_for_height(page, "h < 300")
     add = page.frame_locator("gradio-app iframe").get_by_role("button", name="Add a line")
     for _ in range(10):
-        add.click()
+        click(add)
     assert wait_for_height(page, f"h > {first} + 100") < 700
 
 
@@ -371,8 +371,8 @@ def test_a_demo_with_a_password_can_be_signed_in_to_inside_a_frame(
     demo = page.frame_locator("gradio-app iframe")
     demo.get_by_label("username").fill("ada")
     demo.get_by_label("password").fill("engine")
-    demo.get_by_role("button", name="Login").click()
-    demo.get_by_role("button", name="Who am I?").click()
+    click(demo.get_by_role("button", name="Login"))
+    click(demo.get_by_role("button", name="Who am I?"))
     expect(demo.get_by_label("Greeting")).to_have_value("Welcome, ada.")
 
 
@@ -800,9 +800,9 @@ def test_the_height_of_any_kind_of_demo_is_followed_both_ways(
     page.wait_for_timeout(500)
     own = frame_height(page)
     assert own < 600
-    more.click()
+    click(more)
     assert own + 800 < wait_for_height(page, f"h > {own} + 800") < own + 1100
-    more.click()
+    click(more)
     assert abs(wait_for_height(page, f"h < {own} + 100") - own) <= 40
 
 

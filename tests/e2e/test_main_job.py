@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import BrowserContext, FrameLocator, Page, expect
 
-from tests.e2e.conftest import ADMIN, Blog, sign_in, snippet
+from tests.e2e.conftest import ADMIN, Blog, click, sign_in, snippet
 from tests.running_portal import RunningPortal, child
 
 pytestmark = pytest.mark.e2e
@@ -57,7 +57,7 @@ def demo_frame(page: Page) -> FrameLocator:
 def predict(where: FrameLocator | Page, name: str) -> None:
     """Use the greeter as a visitor does."""
     where.get_by_label("Name", exact=True).fill(name)
-    where.get_by_role("button", name="Submit").click()
+    click(where.get_by_role("button", name="Submit"))
     expect(where.get_by_label("Greeting")).to_have_value(f"Hello {name}!", timeout=20_000)
 
 
