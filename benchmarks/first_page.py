@@ -126,7 +126,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
     with (
-        peers.portal_and_gradio(peers.GREETER, PORTICO_SLEEP_SECONDS=str(SLEEP_SECONDS)) as (portal, port),
+        peers.portal_and_gradio(peers.GREETER, PORTICO_SLEEP_SECONDS=str(SLEEP_SECONDS)) as (portal, port, _),
         sync_playwright() as playwright,
     ):
         browser = chromium(playwright)

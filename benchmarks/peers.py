@@ -114,7 +114,7 @@ def gradio(python: Path, folder: Path) -> Iterator[tuple[int, int]]:
 
 
 @contextlib.contextmanager
-def portal_and_gradio(app: str, **settings: str) -> Iterator[tuple[RunningPortal, int]]:
+def portal_and_gradio(app: str, **settings: str) -> Iterator[tuple[RunningPortal, int, int]]:
     """A portal with a Gradio app at `ada/hello`, and the same app on its own in the same Environment.
 
     Args:
@@ -122,7 +122,7 @@ def portal_and_gradio(app: str, **settings: str) -> Iterator[tuple[RunningPortal
         settings: further ones of the portal.
 
     Yields:
-        The portal, and the app's port on 127.0.0.1.
+        The portal, and of the app on its own the port on 127.0.0.1 and the process.
     """
     with tempfile.TemporaryDirectory(prefix="portico-benchmark-") as name:
         folder, data = Path(name, "app"), Path(name, "data")
@@ -132,8 +132,8 @@ def portal_and_gradio(app: str, **settings: str) -> Iterator[tuple[RunningPortal
         with RunningPortal(data, PORTICO_ADMIN=":".join(ADMIN), **settings) as portal:
             portal.deploy(folder, "ada/hello")
             python = portal.python
-            with gradio(python, folder) as (port, _):
-                yield portal, port
+            with gradio(python, folder) as (port, pid):
+                yield portal, port, pid
 
 
 @contextlib.contextmanager
