@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
-from asgiref.typing import ASGIReceiveCallable
+from asgiref.typing import ASGIReceiveCallable, HTTPRequestEvent
 
 CHUNKS_AHEAD = 2
-WATCH_AFTER_SECONDS = 0.05
-"""How long a request without a body goes on before anybody looks whether its client is still there."""
+WATCH_AFTER_SECONDS = 0.25
+"""How long a request goes on before anybody looks whether its client is still there: most have ended by then."""
 
 
 class BodyTooLarge(Exception):
@@ -19,8 +19,8 @@ class BodyTooLarge(Exception):
 
 class Body:
     """A request's body, read in a task of its own a little ahead of the app, which notices a disconnect whatever the
-    app is doing. Most requests have no body and are answered before anybody goes away, so that task is started when the
-    body is asked for, or after a moment.
+    app is doing. Most requests have no body, or one that comes in one piece, and are answered before anybody goes away,
+    so that task is started when `chunks` are asked for, or after a moment.
 
     Args:
         receive: ASGI's.
@@ -28,26 +28,33 @@ class Body:
         loop: the running one.
 
     Attributes:
-        begun: whether the app was given any of it: then the request cannot be repeated.
+        begun: whether `chunks` were asked for: then the request cannot be repeated.
         gone: the client went away, and the task that made this was cancelled for it.
         received: bytes that came.
     """
 
     __slots__ = (
-        "_chunks", "_limit", "_peeked", "_pump", "_receive", "_task", "_timer", "begun", "gone",
-        "received",
+        "_chunks", "_has_ended", "_is_awaited", "_limit", "_loop", "_peeked", "_pump", "_receive", "_task", "_timer",
+        "begun", "gone", "received",
     )  # fmt: skip
 
     def __init__(self, receive: ASGIReceiveCallable, limit: int, loop: asyncio.AbstractEventLoop) -> None:
         self._receive = receive
         self._limit = limit
         self._chunks: asyncio.Queue[bytes | Exception | None] | None = None
+        self._loop = loop
         self._task = asyncio.current_task(loop)
         self._pump: asyncio.Task[None] | None = None
-        self._timer = loop.call_later(WATCH_AFTER_SECONDS, self._start)
+        self._timer = loop.call_later(WATCH_AFTER_SECONDS, self._watch)
         self._peeked: list[bytes | Exception | None] = []
-        self.begun = self.gone = False
+        self._has_ended = self._is_awaited = self.begun = self.gone = False
         self.received = 0
+
+    def _watch(self) -> None:
+        if self._is_awaited:
+            self._timer = self._loop.call_later(WATCH_AFTER_SECONDS, self._watch)
+        else:
+            self._start()
 
     def _start(self) -> asyncio.Queue[bytes | Exception | None]:
         if self._chunks is None:
@@ -62,27 +69,57 @@ class Body:
             self._pump.cancel()
 
     async def _read(self, chunks: asyncio.Queue[bytes | Exception | None]) -> None:
-        complete = False
         while True:
             message = await self._receive()
             if message["type"] == "http.disconnect":
                 break
-            if complete or message["type"] != "http.request":
+            if self._has_ended or message["type"] != "http.request":
                 continue
-            chunk = message.get("body", b"")
-            self.received += len(chunk)
-            if self.received > self._limit:
-                await chunks.put(BodyTooLarge())
-                complete = True
+            try:
+                chunk = self._take(message)
+            except BodyTooLarge as error:
+                await chunks.put(error)
                 continue
             if chunk:
                 await chunks.put(chunk)
-            if not message.get("more_body", False):
-                complete = True
+            if self._has_ended:
                 await chunks.put(None)
+        self._lose()
+
+    def _take(self, message: HTTPRequestEvent) -> bytes:
+        chunk = message.get("body", b"")
+        self.received += len(chunk)
+        self._has_ended = self.received > self._limit or not message.get("more_body", False)
+        if self.received > self._limit:
+            raise BodyTooLarge
+        return chunk
+
+    def _lose(self) -> None:
         self.gone = True
         assert self._task is not None
         self._task.cancel()
+
+    async def at_once(self) -> bytes | None:
+        """The whole body, when it comes in one piece; None when it does not, and `chunks` has it.
+
+        Raises:
+            BodyTooLarge: more than the limit arrived.
+        """
+        if self._chunks is not None:
+            return None
+        self._is_awaited = True
+        message = await self._receive()
+        self._is_awaited = False
+        if message["type"] != "http.request":
+            self._lose()
+            await asyncio.sleep(0)  # where the cancellation arrives
+            return None
+        piece = self._take(message)
+        if self._has_ended:
+            return piece
+        if piece:
+            self._peeked.append(piece)
+        return None
 
     async def peek(self, seconds: float) -> bytes:
         """The first bytes that come, which `chunks` gives all the same; empty when none come in time."""

@@ -119,6 +119,8 @@ async def proxy_http(
     has_body = request.expects_body
     chunked = has_body and b"content-length" not in request.first
     head = _head(request, upstream_headers(request, route, drop), chunked=chunked)
+    if has_body and not chunked and (whole := await body.at_once()) is not None:
+        head, has_body = head + whole, False
     attempts = Attempts(pool)
     while True:
         pool.begin()

@@ -325,7 +325,10 @@ def test_a_worker_that_dies_before_it_answers_is_asked_once_more_if_that_is_safe
     assert len(wire.app.requests) == 1
     wire.app.requests.clear()
     assert wire.ask("/x", "PUT", b"Content-Length: 2\r\n", b"ok").status == 502
-    assert len(wire.app.requests) == 1, "the body was read: it cannot be sent again"
+    assert [got.rpartition(b"\r\n\r\n")[2] for got in wire.app.requests] == [b"ok", b"ok"], "it came in one piece"
+    wire.app.requests.clear()
+    assert wire.ask("/x", "PUT", CHUNKED, b"2\r\nok\r\n0\r\n\r\n").status == 502
+    assert len(wire.app.requests) == 1, "what was passed on as it came cannot be sent again"
 
 
 def test_an_answer_before_the_body_has_come_is_passed_on(wire: Wire) -> None:
