@@ -142,7 +142,7 @@ def main() -> None:
     options = parser.parse_args()
     with (
         tempfile.TemporaryDirectory(prefix="portico-benchmark-") as folder,
-        peers.portal_and_gradio(peers.GREETER, PORTICO_SLEEP_SECONDS="3600") as (portal, _, _),
+        peers.portal_with_gradio(peers.GREETER, PORTICO_SLEEP_SECONDS="3600") as (portal, _),
         blog(Path(folder)) as address,
         sync_playwright() as playwright,
     ):

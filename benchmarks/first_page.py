@@ -93,16 +93,19 @@ def call(portal: RunningPortal) -> float:
     return (time.perf_counter() - began) * 1000
 
 
-def measure(browser: Browser, portal: RunningPortal, alone: str, rounds: int) -> None:
-    space = f"http://{portal.host('ada-hello')}/"
+def measure(browser: Browser, portal: RunningPortal, alone: peers.Alone, rounds: int) -> None:
+    space, directly = f"http://{portal.host('ada-hello')}/", f"http://127.0.0.1:{alone.port}/"
+    with alone.asked():
+        visit(browser, directly)
     # What is asked for the first time ever is compressed then; and what a page asks for is learned.
-    for url in (alone, *[space] * (VISITS + 1)):
-        visit(browser, url)
+    for _ in range(VISITS + 1):
+        visit(browser, space)
         time.sleep(2)
     found: dict[str, list[Visit]] = {"directly": [], "awake": [], "asleep": []}
     calls: list[float] = []
     for _ in range(rounds):
-        found["directly"].append(visit(browser, alone))
+        with alone.asked():
+            found["directly"].append(visit(browser, directly))
         wait_for(portal, "SLEEPING")
         time.sleep(0.5)
         found["asleep"].append(visit(browser, space))
@@ -126,11 +129,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
     with (
-        peers.portal_and_gradio(peers.GREETER, PORTICO_SLEEP_SECONDS=str(SLEEP_SECONDS)) as (portal, port, _),
+        peers.portal_with_gradio(peers.GREETER, PORTICO_SLEEP_SECONDS=str(SLEEP_SECONDS)) as (portal, folder),
+        peers.gradio(portal.python, folder) as alone,
         sync_playwright() as playwright,
     ):
         browser = chromium(playwright)
-        measure(browser, portal, f"http://127.0.0.1:{port}/", options.rounds)
+        measure(browser, portal, alone, options.rounds)
         browser.close()
 
 

@@ -21,6 +21,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -68,6 +69,10 @@ gr.Interface(greet, "text", "text", api_name="predict").launch()
 """A demo's `app.py`, for benchmarks in a browser."""
 
 
+SETTLE_SECONDS = 0.2
+"""After an app goes on: it closes the connections that nobody used for five seconds, and nginx must not use them."""
+
+
 class Missing(RuntimeError):
     """A peer cannot be had on this machine; the text says what to do."""
 
@@ -89,8 +94,31 @@ def directly(script: Path, *, core: int | None = None) -> Iterator[int]:
         _stop(process)
 
 
+@dataclass(frozen=True)
+class Alone:
+    """A running `python app.py`.
+
+    Attributes:
+        port: on 127.0.0.1.
+        pid: its process.
+    """
+
+    port: int
+    pid: int
+
+    @contextlib.contextmanager
+    def asked(self) -> Iterator[None]:
+        """Have it run meanwhile, and not afterwards: an idle Gradio looks at its queue a thousand times a second."""
+        os.kill(self.pid, signal.SIGCONT)
+        time.sleep(SETTLE_SECONDS)
+        try:
+            yield
+        finally:
+            os.kill(self.pid, signal.SIGSTOP)
+
+
 @contextlib.contextmanager
-def gradio(python: Path, folder: Path) -> Iterator[tuple[int, int]]:
+def gradio(python: Path, folder: Path) -> Iterator[Alone]:
     """`python app.py` of a Gradio app, as on its author's laptop.
 
     Args:
@@ -98,7 +126,7 @@ def gradio(python: Path, folder: Path) -> Iterator[tuple[int, int]]:
         folder: where `app.py` is.
 
     Yields:
-        Its port on 127.0.0.1, once it answers, and its process.
+        It, once it answers.
     """
     port = free_port()
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "GRADIO_SERVER_PORT": str(port),
@@ -107,22 +135,22 @@ def gradio(python: Path, folder: Path) -> Iterator[tuple[int, int]]:
     try:
         if not _answers(f"http://127.0.0.1:{port}/config", process):
             raise RuntimeError(f"{folder}/app.py does not answer at {port}")
-        yield port, process.pid
+        yield Alone(port, process.pid)
     finally:
         process.kill()
         process.wait()
 
 
 @contextlib.contextmanager
-def portal_and_gradio(app: str, **settings: str) -> Iterator[tuple[RunningPortal, int, int]]:
-    """A portal with a Gradio app at `ada/hello`, and the same app on its own in the same Environment.
+def portal_with_gradio(app: str, **settings: str) -> Iterator[tuple[RunningPortal, Path]]:
+    """A portal with a Gradio app at `ada/hello`.
 
     Args:
         app: text of its `app.py`.
         settings: further ones of the portal.
 
     Yields:
-        The portal, and of the app on its own the port on 127.0.0.1 and the process.
+        The portal, and the folder with the app, for `gradio`.
     """
     with tempfile.TemporaryDirectory(prefix="portico-benchmark-") as name:
         folder, data = Path(name, "app"), Path(name, "data")
@@ -131,9 +159,7 @@ def portal_and_gradio(app: str, **settings: str) -> Iterator[tuple[RunningPortal
         (folder / "README.md").write_text("---\nsdk: gradio\napp_file: app.py\n---\n")
         with RunningPortal(data, PORTICO_ADMIN=":".join(ADMIN), **settings) as portal:
             portal.deploy(folder, "ada/hello")
-            python = portal.python
-            with gradio(python, folder) as (port, pid):
-                yield portal, port, pid
+            yield portal, folder
 
 
 @contextlib.contextmanager

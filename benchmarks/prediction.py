@@ -6,8 +6,8 @@ python benchmarks/prediction.py [--clients 16] [--seconds 1] [--rounds 20]
 Each client does what Gradio's API page shows for curl, one call after the other on a connection that it keeps: it posts
 a call and reads its event stream to the result. Each way leads to an app of its own, since Gradio grows slower the more
 it has predicted: as a worker of the portal, and as `python app.py` in the same Environment. The rounds are short and
-take turns, so that all meet the same machine, and whichever `python app.py` is not asked is stopped meanwhile: an idle
-Gradio looks at its queue a thousand times a second. A ratio is of all predictions. PORTICO_SERVER names the web server.
+take turns, so that all meet the same machine, and whichever `python app.py` is not asked is stopped meanwhile. A ratio
+is of all predictions. PORTICO_SERVER names the web server.
 """
 
 from __future__ import annotations
@@ -17,11 +17,8 @@ import asyncio
 import contextlib
 import json
 import os
-import signal
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -43,8 +40,6 @@ gr.Interface(greet, "text", "text", api_name="predict", concurrency_limit=16).la
 """
 DIRECTLY, GATEWAY = "directly", "through the gateway"
 CALL = b'{"data": ["Ada"]}'
-SETTLE_SECONDS = 0.2
-"""After an app goes on: it closes the connections that nobody used for five seconds, and nginx must not use them."""
 
 
 class Client:
@@ -93,24 +88,17 @@ class Target(NamedTuple):
     Attributes:
         port: where the way begins, on 127.0.0.1.
         host: the `Host` that it is asked for.
-        alone: the process of the `python app.py` at its end; None for a worker of the portal.
+        alone: the app at its end; None for a worker of the portal.
     """
 
     port: int
     host: str
-    alone: int | None = None
+    alone: peers.Alone | None
 
-    @contextlib.contextmanager
-    def going_on(self) -> Iterator[None]:
-        """Have the app run meanwhile, and no longer."""
-        if self.alone is not None:
-            os.kill(self.alone, signal.SIGCONT)
-        time.sleep(SETTLE_SECONDS)
-        try:
-            yield
-        finally:
-            if self.alone is not None:
-                os.kill(self.alone, signal.SIGSTOP)
+    def ask(self, clients: int, seconds: float) -> tuple[float, float]:
+        """As `round_of`, while the other apps do nothing."""
+        with self.alone.asked() if self.alone else contextlib.nullcontext():
+            return asyncio.run(round_of(self.port, self.host, clients, seconds))
 
 
 async def round_of(port: int, host: str, clients: int, seconds: float) -> tuple[float, float]:
@@ -134,36 +122,31 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20)
     options = parser.parse_args()
     with contextlib.ExitStack() as stack:
-        portal, port, pid = stack.enter_context(peers.portal_and_gradio(APP))
+        portal, folder = stack.enter_context(peers.portal_with_gradio(APP))
+        alone = stack.enter_context(peers.gradio(portal.python, folder))
         targets = {
-            DIRECTLY: Target(port, f"127.0.0.1:{port}", pid),
-            GATEWAY: Target(portal.port, portal.host("ada-hello")),
+            DIRECTLY: Target(alone.port, f"127.0.0.1:{alone.port}", alone),
+            GATEWAY: Target(portal.port, portal.host("ada-hello"), None),
         }
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="portico-benchmark-")))
-        (folder / "app.py").write_text(APP)
-        python = portal.python
         for name, proxy in (("nginx", peers.nginx), ("configurable-http-proxy", peers.configurable_http_proxy)):
-            behind, pid = stack.enter_context(peers.gradio(python, folder))
-            url = urlsplit(stack.enter_context(proxy(behind)))
-            targets[f"through {name}"] = Target(url.port or 80, url.netloc, pid)
+            behind = stack.enter_context(peers.gradio(portal.python, folder))
+            url = urlsplit(stack.enter_context(proxy(behind.port)))
+            targets[f"through {name}"] = Target(url.port or 80, url.netloc, behind)
         measure(targets, child(portal, "portico web"), options)
 
 
 def measure(targets: dict[str, Target], web: int, options: argparse.Namespace) -> None:
     names = list(targets)
     for target in targets.values():
-        with target.going_on():
-            asyncio.run(round_of(target.port, target.host, options.clients, 2))
+        target.ask(options.clients, 2)
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
     spent = 0.0
     for n in range(options.rounds):
         first = n % len(names)
         for name in names[first:] + names[:first]:
-            target = targets[name]
-            with target.going_on():
-                before = processor_seconds(web)
-                found[name].append(asyncio.run(round_of(target.port, target.host, options.clients, options.seconds)))
-                spent += processor_seconds(web) - before if name == GATEWAY else 0.0
+            before = processor_seconds(web)
+            found[name].append(targets[name].ask(options.clients, options.seconds))
+            spent += processor_seconds(web) - before if name == GATEWAY else 0.0
     print(f"{options.clients} clients, {options.rounds} rounds of {options.seconds:g} s; medians")
     print(f"{'':<32} /s    ms  ratio")
     direct = sum(rate for rate, _ in found[DIRECTLY])

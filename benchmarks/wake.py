@@ -131,9 +131,9 @@ def alone(python: Path, folder: Path) -> tuple[list[float], float]:
     found, memory = [], 0.0
     for _ in range(TIMES):
         began = time.perf_counter()
-        with peers.gradio(python, folder) as (_, process):
+        with peers.gradio(python, folder) as running:
             found.append(time.perf_counter() - began)
-            memory = private_mb(process)
+            memory = private_mb(running.pid)
     return found, memory
 
 

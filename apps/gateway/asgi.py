@@ -333,8 +333,9 @@ class Gateway:
         return True
 
     async def _is_awake_after_all(self, route: Route) -> bool:
-        """Whether a worker that was known a moment ago is there, which the agent says at once."""
-        if not self.workers.is_known(route):
+        """Whether a worker that was known a moment ago is there, which the agent says at once. Where the Space has been
+        put to sleep since, nobody needs to be asked."""
+        if route.stage != Stage.RUNNING or not self.workers.is_known(route):
             return False
         try:
             await self.workers.find(route, DOUBT_SECONDS)

@@ -13,6 +13,7 @@ from asgiref.sync import sync_to_async
 from django.test import Client
 
 from apps.accounts.models import User
+from apps.gateway import asgi
 from apps.gateway.access import frame_url
 from apps.gateway.asgi import current
 from apps.gateway.models import Snapshot
@@ -134,8 +135,23 @@ async def test_an_awake_worker_answers_itself(asleep: Site, agent: StandInAgent)
 async def test_an_awake_worker_answers_itself_though_something_has_changed(asleep: Site, agent: StandInAgent) -> None:
     agent.held[asleep.space.pk].set()
     await get(asleep.space.host, "/who")
+    await sync_to_async(Space.objects.filter(pk=asleep.space.pk).update)(stage=Stage.RUNNING)
     await current().watch.changed(asleep.space.pk)
     assert (await get(asleep.space.host, "/")).get("age") is None
+
+
+async def test_one_that_has_just_been_put_to_sleep_is_drawn_without_asking_for_its_worker(
+    asleep: Site, agent: StandInAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asgi, "DOUBT_SECONDS", 60)
+    agent.held[asleep.space.pk].set()
+    await get(asleep.space.host, "/who")
+    agent.end(asleep.space.pk)
+    agent.held[asleep.space.pk].clear()
+    await current().watch.changed(asleep.space.pk)
+    answer = await asyncio.wait_for(get(asleep.space.host, "/", headers=PAGE), 5)
+    assert answer.get("age") is not None
+    assert agent.ensured == [asleep.space.pk] * 2, "and it is woken"
 
 
 async def test_a_worker_that_has_just_gone_to_sleep_is_not_waited_for(asleep: Site, agent: StandInAgent) -> None:
