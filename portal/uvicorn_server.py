@@ -165,7 +165,7 @@ class Http(HttpToolsProtocol):
         connection goes on: a front server keeps it for the next visitor, whose request would be lost in one that
         closes. A client that waits for leave to send its body (`Expect`, RFC 9110, section 10.1.1) may never do."""
         super().on_response_complete()
-        if not self._in_body:
+        if not self._in_body or not self.cycle.response_complete:  # what comes may be the body of the next request
             return
         if self.expect_100_continue:
             self.close_after_body()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
 
+from portal.bounds import LINGER_SECONDS
 from tests.gateway.wire import HOST, Wire, listen, running
 from tests.waiting import wait_for_rest
 
@@ -61,6 +63,20 @@ def test_after_an_answer_before_the_end_of_the_body_the_connection_goes_on(wire:
                 s.sendall(b"half!")
             s.sendall(b"GET /next HTTP/1.1\r\nHost: " + HOST + b"\r\n\r\n")
             assert (listen(s, seconds=10).status == 200) == (not expects or wire.kind == "daphne")
+
+
+def test_a_slow_upload_behind_another_request_is_not_cut_off(wire: Wire) -> None:
+    """The answer to the one before it comes while its own body does (pipelining, RFC 9112, section 9.3.2)."""
+    get = b"GET /before HTTP/1.1\r\nHost: " + HOST + b"\r\n\r\n"
+    head = b"POST /after HTTP/1.1\r\nHost: " + HOST + b"\r\nContent-Length: 20\r\n\r\n"
+    with wire.connect(20) as s:
+        s.sendall(get + head + b"0")
+        assert b"GET /before" in listen(s).body
+        for _ in range(19):
+            time.sleep(LINGER_SECONDS / 15)
+            s.sendall(b"0")
+        answer = listen(s)
+    assert answer.status == 200 and answer.body.endswith(b"0" * 20)
 
 
 def test_an_app_that_does_not_read_stops_its_client(wire: Wire) -> None:
