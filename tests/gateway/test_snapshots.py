@@ -140,26 +140,29 @@ async def test_an_awake_worker_answers_itself_though_something_has_changed(aslee
     assert (await get(asleep.space.host, "/")).get("age") is None
 
 
+async def end_known_worker(site: Site, agent: StandInAgent) -> None:
+    """The gateway has just used its worker; the next one does not come."""
+    agent.held[site.space.pk].set()
+    await get(site.space.host, "/who")
+    agent.end(site.space.pk)
+    agent.held[site.space.pk].clear()
+    await current().watch.changed(site.space.pk)
+
+
 async def test_one_that_has_just_been_put_to_sleep_is_drawn_without_asking_for_its_worker(
     asleep: Site, agent: StandInAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(asgi, "DOUBT_SECONDS", 60)
-    agent.held[asleep.space.pk].set()
-    await get(asleep.space.host, "/who")
-    agent.end(asleep.space.pk)
-    agent.held[asleep.space.pk].clear()
-    await current().watch.changed(asleep.space.pk)
+    await end_known_worker(asleep, agent)
     answer = await asyncio.wait_for(get(asleep.space.host, "/", headers=PAGE), 5)
     assert answer.get("age") is not None
     assert agent.ensured == [asleep.space.pk] * 2, "and it is woken"
 
 
 async def test_a_worker_that_has_just_gone_to_sleep_is_not_waited_for(asleep: Site, agent: StandInAgent) -> None:
-    agent.held[asleep.space.pk].set()
-    await get(asleep.space.host, "/who")
-    agent.end(asleep.space.pk)
-    agent.held[asleep.space.pk].clear()
-    await current().watch.changed(asleep.space.pk)
+    """Nor while the Space's stage does not say so yet."""
+    await sync_to_async(Space.objects.filter(pk=asleep.space.pk).update)(stage=Stage.RUNNING)
+    await end_known_worker(asleep, agent)
     answer = await asyncio.wait_for(get(asleep.space.host, "/"), 5)
     assert answer.get("age") is not None
 
