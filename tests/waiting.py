@@ -29,6 +29,14 @@ async def until(condition: Callable[[], Any], seconds: float = 60) -> None:
         await asyncio.sleep(OFTEN_SECONDS)
 
 
+async def cancel_in_vain(task: asyncio.Future[Any]) -> None:
+    """Cancel it more than once, and see that it goes on."""
+    for _ in range(3):
+        task.cancel()
+        await asyncio.sleep(0.01)
+        assert not task.done()
+
+
 def wait_for_rest(count: Callable[[], int], seconds: float = 20) -> None:
     """Poll until `count` has begun and then stays as it is, for half a second."""
     seen, since = 0, time.monotonic()

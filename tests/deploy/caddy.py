@@ -59,8 +59,9 @@ def caddy(front: Front, upstream: int) -> Iterator[None]:
     try:
         root = folder / "storage" / "pki" / "authorities" / "local" / "root.crt"
         ports = (front.port, front.plain_port)
-        is_up = lambda: root.exists() and all(map(listens, ports))  # noqa: E731
-        wait_until(lambda: process.poll() is not None or is_up(), what=log.read_text)
+        wait_until(
+            lambda: process.poll() is not None or (root.exists() and all(map(listens, ports))), what=log.read_text
+        )
         if process.poll() is not None:
             raise RuntimeError(f"Caddy ended:\n{log.read_text()}")
         front.authority.write_bytes(front.authority.read_bytes() + root.read_bytes())

@@ -65,8 +65,9 @@ def test_an_upload_reaches_the_app_while_it_is_sent(caddy_site: Site) -> None:
     with caddy_site.front.connect(caddy_site.app) as s:
         head = f"POST /upload HTTP/1.1\r\nHost: {caddy_site.app}\r\nContent-Length: {2 * len(half)}\r\n"
         s.sendall(head.encode() + b"Connection: close\r\n\r\n" + half)
-        received = lambda: json.loads(caddy_site.front.get(caddy_site.app, "/received").body)  # noqa: E731
-        wait_until(lambda: received() >= len(half) // 2)
+        wait_until(
+            lambda: json.loads(caddy_site.front.get(caddy_site.app, "/received").body) >= len(half) // 2,
+        )
         s.sendall(half)
         answer = b"".join(iter(lambda: s.recv(65536), b""))
     assert answer.startswith(b"HTTP/1.1 200 ") and answer.endswith(b'{"size": %d}' % (2 * len(half)))

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from apps.runtime import storage
+from tests.waiting import cancel_in_vain
 
 
 async def test_a_volume_that_is_opened_for_nobody_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,10 +29,7 @@ async def test_a_volume_that_is_opened_for_nobody_is_closed(monkeypatch: pytest.
     image = Path("/nowhere/image")
     taking = asyncio.ensure_future(storage.Storages()._open(image, 1, 0))
     await asyncio.to_thread(begun.wait, 10)
-    for _ in range(3):
-        taking.cancel()
-        await asyncio.sleep(0.01)
-        assert not taking.done()
+    await cancel_in_vain(taking)
     may_open.set()
     with pytest.raises(asyncio.CancelledError):
         await taking

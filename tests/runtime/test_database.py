@@ -10,6 +10,7 @@ import pytest
 
 from apps.runtime import database
 from apps.runtime.database import in_database
+from tests.waiting import cancel_in_vain
 
 pytestmark = pytest.mark.django_db(transaction=True)  # the connections that its threads may hold are looked at
 
@@ -26,10 +27,7 @@ async def test_whoever_is_cancelled_while_a_query_runs_waits_for_its_end() -> No
 
     call = asyncio.ensure_future(in_database(write)())
     await asyncio.to_thread(begun.wait, 10)
-    for _ in range(3):
-        call.cancel()
-        await asyncio.sleep(0.01)
-        assert not call.done()
+    await cancel_in_vain(call)
     may_end.set()
     with pytest.raises(asyncio.CancelledError):
         await call
