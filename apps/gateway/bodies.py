@@ -34,7 +34,7 @@ class Body:
     """
 
     __slots__ = (
-        "_chunks", "_has_ended", "_is_awaited", "_limit", "_loop", "_peeked", "_pump", "_receive", "_task", "_timer",
+        "_chunks", "_has_ended", "_limit", "_loop", "_peeked", "_pump", "_receive", "_task", "_timer",
         "begun", "gone", "received",
     )  # fmt: skip
 
@@ -45,16 +45,10 @@ class Body:
         self._loop = loop
         self._task = asyncio.current_task(loop)
         self._pump: asyncio.Task[None] | None = None
-        self._timer = loop.call_later(WATCH_AFTER_SECONDS, self._watch)
+        self._timer = loop.call_later(WATCH_AFTER_SECONDS, self._start)
         self._peeked: list[bytes | Exception | None] = []
-        self._has_ended = self._is_awaited = self.begun = self.gone = False
+        self._has_ended = self.begun = self.gone = False
         self.received = 0
-
-    def _watch(self) -> None:
-        if self._is_awaited:
-            self._timer = self._loop.call_later(WATCH_AFTER_SECONDS, self._watch)
-        else:
-            self._start()
 
     def _start(self) -> asyncio.Queue[bytes | Exception | None]:
         if self._chunks is None:
@@ -89,9 +83,10 @@ class Body:
     def _take(self, message: HTTPRequestEvent) -> bytes:
         chunk = message.get("body", b"")
         self.received += len(chunk)
-        self._has_ended = self.received > self._limit or not message.get("more_body", False)
         if self.received > self._limit:
+            self._has_ended = True
             raise BodyTooLarge
+        self._has_ended = not message.get("more_body", False)
         return chunk
 
     def _lose(self) -> None:
@@ -107,9 +102,9 @@ class Body:
         """
         if self._chunks is not None:
             return None
-        self._is_awaited = True
+        self._timer.cancel()  # two may not receive at once
         message = await self._receive()
-        self._is_awaited = False
+        self._timer = self._loop.call_later(WATCH_AFTER_SECONDS, self._start)
         if message["type"] != "http.request":
             self._lose()
             await asyncio.sleep(0)  # where the cancellation arrives

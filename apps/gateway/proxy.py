@@ -116,11 +116,11 @@ async def proxy_http(
         BodyTooLarge: the body grew beyond its limit on its way.
         apps.runtime.client.StartRefused, AgentUnavailable, TimeoutError: as `Workers.find`.
     """
-    has_body = request.expects_body
-    chunked = has_body and b"content-length" not in request.first
+    streams = request.expects_body
+    chunked = streams and b"content-length" not in request.first
     head = _head(request, upstream_headers(request, route, drop), chunked=chunked)
-    if has_body and not chunked and (whole := await body.at_once()) is not None:
-        head, has_body = head + whole, False
+    if streams and not chunked and (whole := await body.at_once()) is not None:
+        head, streams = head + whole, False
     attempts = Attempts(pool)
     while True:
         pool.begin()
@@ -131,7 +131,7 @@ async def proxy_http(
             sender = None
             try:
                 connection.begin(request.method, head)
-                if has_body:
+                if streams:
                     sender = asyncio.create_task(connection.send_body(body.chunks(), chunked=chunked))
                 await _pass_back(connection, answer, route, breaker)
             finally:
