@@ -54,11 +54,13 @@ class Neighbour:
 
     def _watch(self) -> None:
         try:
-            while not self._over.wait(0.02):
+            while True:
                 began = time.monotonic()
                 self._during.append(self._ask())
                 self._ask_others()
                 self._slowest = max(self._slowest, time.monotonic() - began)
+                if self._over.wait(0.02):
+                    return
         except BaseException as error:
             self._failed.append(error)
         finally:
